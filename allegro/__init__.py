@@ -1,0 +1,1 @@
+"""Allegro: the strictly local model."""

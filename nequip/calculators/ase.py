@@ -1,0 +1,161 @@
+"""A potential as an ASE calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from nequip.calculators.verlet import VerletList
+from nequip.data.frame import Frame
+from nequip.data.graph import collate
+from nequip.data.neighbors import TypeMapper, build_graph
+from nequip.errors import ModelError
+from nequip.model.card import DtypeName
+from nequip.model.potential import Potential
+from nequip.nn.derivatives import Prediction
+
+Results = dict[str, Any]  # by ASE's property names: floats and numpy arrays
+
+
+class NequIPCalculator(Calculator):
+    """Energy, energies, forces and stress of structures in ASE, in eV and Å.
+
+    Each calculator has its own copy of the potential and one neighbor list, which follows one
+    structure: use one calculator for each structure that moves, and `evaluate` for many that do not.
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        potential: str | Path | Potential,
+        device: str = "cpu",
+        dtype: DtypeName | None = None,
+        *,
+        skin: float = 0.5,
+    ):
+        """Load a potential, or copy the one given.
+
+        Args:
+            potential: a file that `nequip.load` reads, or a potential in memory.
+            device: "cpu", "cuda", "cuda:1", ...
+            dtype: precision of the computation; None keeps the potential's own.
+            skin: Å; the neighbor list is searched again once an atom moved more than half of it.
+
+        Raises:
+            CheckpointError: if the file cannot be read.
+            ModelError: if the device is not there, or the skin is negative.
+        """
+        super().__init__()
+        if skin < 0:
+            raise ModelError(f"skin is {skin} Å: give zero (no skin) or a positive length.")
+        self.device = torch.device(device)
+        self.potential = _prepare(potential, self.device, dtype)
+        card = self.potential.card
+        self._mapper = TypeMapper(card.type_names)
+        self.neighbor_list = VerletList(self._mapper, self.potential.cutoffs, skin)
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """As ASE's, with a sentence where a property cannot be had."""
+        if name in ("forces", "stress") and self.potential.card.energy_only:
+            raise PropertyNotImplementedError(
+                f"this potential predicts energies only, no {name}: train one without energy_only."
+            )
+        structure = self.atoms if atoms is None else atoms
+        if name == "stress" and structure is not None and structure.cell.rank < 3:
+            raise PropertyNotImplementedError(
+                "stress needs a cell with three lattice vectors: set atoms.cell, or do not ask for stress."
+            )
+        return super().get_property(name, atoms, allow_calculation)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill `results` with everything the potential predicts, whatever `properties` asks for."""
+        super().calculate(atoms, properties, system_changes)
+        graph = self.neighbor_list.graph(_frame(self.atoms), self.device)
+        (self.results,) = _results(self.potential(graph), [len(self.atoms)])
+
+    def evaluate(self, structures: Iterable[Atoms], batch_size: int = 32) -> list[Results]:
+        """Results of many structures, `batch_size` of them in one call of the potential.
+
+        Each has the keys of `calculator.results`: energy, free_energy, energies, and, unless the
+        potential is energy-only, forces, and stress (Voigt order) where there is a cell.
+
+        Raises:
+            DataError: for a structure that the potential cannot take, with its index.
+            ModelError: for a batch size below 1.
+        """
+        if batch_size < 1:
+            raise ModelError(
+                f"batch_size is {batch_size}: give the number of structures in one call, at least 1."
+            )
+        results: list[Results] = []
+        for batch in _batches(enumerate(structures), batch_size):
+            graphs = [
+                build_graph(_frame(atoms), self._mapper, self.potential.cutoffs, where=f"structure {index}")
+                for index, atoms in batch
+            ]
+            prediction = self.potential(collate(graphs).to(self.device))
+            results += _results(prediction, [len(atoms) for _, atoms in batch])
+        return results
+
+
+def _prepare(source: str | Path | Potential, device: torch.device, dtype: DtypeName | None) -> Potential:
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            f"device {str(device)!r} is not there: torch sees no GPU here, so give device='cpu'."
+        )
+    if isinstance(source, Potential):
+        potential = deepcopy(source) if dtype is None else source.to_dtype(dtype)
+        potential = potential.to(device)
+    else:
+        from nequip.interop import load
+
+        potential = load(source, device=str(device), dtype=dtype)
+    return potential.eval().requires_grad_(False)
+
+
+def _frame(atoms: Atoms) -> Frame:
+    return Frame(
+        numbers=atoms.numbers.astype(np.int64),
+        positions=atoms.positions.copy(),
+        cell=np.array(atoms.cell),
+        pbc=tuple(bool(periodic) for periodic in atoms.pbc),
+    )
+
+
+def _results(prediction: Prediction, sizes: list[int]) -> list[Results]:
+    """A batch cut into one dictionary for each structure."""
+    energy = prediction.energy.cpu().numpy()
+    cuts = np.cumsum(sizes)[:-1]
+    energies = np.split(prediction.atomic_energies.cpu().numpy(), cuts)
+    results: list[Results] = [
+        {"energy": float(total), "free_energy": float(total), "energies": parts}
+        for total, parts in zip(energy, energies, strict=True)
+    ]
+    if prediction.forces is None or prediction.stress is None:
+        return results
+    forces = np.split(prediction.forces.cpu().numpy(), cuts)
+    for result, force, stress in zip(results, forces, prediction.stress.cpu().numpy(), strict=True):
+        result["forces"] = force
+        if np.isfinite(stress).all():
+            result["stress"] = full_3x3_to_voigt_6_stress(stress)
+    return results
+
+
+def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    while batch := list(islice(items, size)):
+        yield batch

@@ -1,0 +1,1 @@
+"""Structures and their labels: files, splits, neighbors, graphs, batches, statistics."""

@@ -1,0 +1,120 @@
+"""Which frames go into a batch together: by a count, or up to a budget of atoms or edges."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from nequip.data.dataset import GraphDataset
+from nequip.data.neighbors import IntArray
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """`size` frames; where a budget of atoms or edges is given, it holds instead of `size`."""
+
+    size: int = 1
+    max_atoms: int | None = None
+    max_edges: int | None = None
+
+
+class GraphBatchSampler(Sampler[list[int]]):
+    """Batches of positions in a data set; their order depends on `(seed, epoch)` alone.
+
+    Every frame comes once an epoch. A frame above the budget gets a batch of its own. `len` counts
+    the batches of the whole epoch, wherever it was started.
+
+    Among `world_size` processes, batches are dealt out in turn; where they do not come out even, the
+    first ones are repeated so that all processes take as many steps.
+    """
+
+    def __init__(
+        self,
+        dataset: GraphDataset,
+        limits: BatchLimits,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.num_frames = len(dataset)
+        self.limits = limits
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+        self._start = 0
+        self._costs, self._budget = _costs(dataset, limits)
+        self._batches: tuple[int, list[list[int]]] | None = None  # of one epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next pass is that of `epoch`; one that differs from the last starts at its first batch."""
+        if epoch != self.epoch:
+            self.epoch, self._start = epoch, 0
+
+    def start_at(self, batch: int) -> None:
+        """Passes of this epoch leave out its first `batch` batches, as a run resumed in mid-epoch does."""
+        self._start = batch
+
+    def __len__(self) -> int:
+        return len(self._of_epoch())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self._of_epoch()[self._start :]
+
+    def _of_epoch(self) -> list[list[int]]:
+        if self._batches is None or self._batches[0] != self.epoch:
+            self._batches = (self.epoch, self._deal(self._cut(self._order())))
+        return self._batches[1]
+
+    def _order(self) -> IntArray:
+        if not self.shuffle:
+            return np.arange(self.num_frames)
+        return np.random.default_rng((self.seed, self.epoch)).permutation(self.num_frames)
+
+    def _cut(self, order: IntArray) -> list[list[int]]:
+        if not len(self._budget):
+            size = self.limits.size
+            return [order[start : start + size].tolist() for start in range(0, len(order), size)]
+        batches: list[list[int]] = []
+        left = np.full_like(self._budget, -1)
+        for position, cost in zip(order.tolist(), self._costs[order], strict=True):
+            if (cost > left).any():
+                batches.append([])
+                left = self._budget
+            batches[-1].append(position)
+            left = left - cost
+        return batches
+
+    def _deal(self, batches: list[list[int]]) -> list[list[int]]:
+        steps = math.ceil(len(batches) / self.world_size)
+        return [batches[(step * self.world_size + self.rank) % len(batches)] for step in range(steps)]
+
+
+def _costs(dataset: GraphDataset, limits: BatchLimits) -> tuple[IntArray, IntArray]:
+    """What every frame takes of each budget [frame, budget], and the budgets."""
+    columns: list[IntArray] = []
+    budget: list[int] = []
+    if limits.max_atoms is not None:
+        columns.append(dataset.num_atoms())
+        budget.append(limits.max_atoms)
+    if limits.max_edges is not None:
+        columns.append(dataset.num_edges())
+        budget.append(limits.max_edges)
+    costs = np.array(columns, dtype=np.int64).reshape(len(budget), len(dataset)).T
+    above = np.flatnonzero((costs > budget).any(axis=1)) if budget else []
+    if len(above):
+        logger.warning(
+            "%d frames are larger than the batch budget and get batches of their own: the first is frame %d.",
+            len(above),
+            dataset.indices[above[0]],
+        )
+    return costs, np.array(budget, dtype=np.int64)

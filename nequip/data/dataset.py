@@ -1,0 +1,128 @@
+"""Frames of a source as graphs, one structure each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from nequip.data.frame import Frame
+from nequip.data.graph import AtomicGraph
+from nequip.data.neighbor_cache import NeighborCache, NeighborCacheWriter, open_neighbor_cache
+from nequip.data.neighbors import Cutoffs, IntArray, Neighbors, TypeMapper, build_graph, find_neighbors
+from nequip.data.sources import FrameSource, frame_name
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScannedFrame:
+    """One frame of a data set with its types and its edges."""
+
+    frame: Frame
+    types: IntArray
+    neighbors: Neighbors
+    where: str
+
+
+class GraphDataset(Dataset[AtomicGraph]):
+    """Graphs of the frames `indices` of `source`; nothing is kept in memory but the indices.
+
+    Neighbor lists are searched anew at every access until `scan` has written them to `cache_dir`.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        indices: IntArray,
+        mapper: TypeMapper,
+        cutoffs: Cutoffs,
+        *,
+        groups: Sequence[str] = ("",),
+        cache_dir: Path | None = None,
+    ):
+        """`groups` are the names that `Labels.group` points into; frames of others get 0."""
+        self.source = source
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.mapper = mapper
+        self.cutoffs = cutoffs
+        self.groups = tuple(groups)
+        self._group_index = {name: number for number, name in enumerate(self.groups)}
+        self._cache_folder = None if cache_dir is None else cache_dir / self._cache_name()
+        self._cache: NeighborCache | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> AtomicGraph:
+        index = int(self.indices[position])
+        frame = self.source[index]
+        return build_graph(
+            frame,
+            self.mapper,
+            self.cutoffs,
+            neighbors=None if self._cache is None else self._cache[position],
+            group=self._group_index.get(frame.group, 0),
+            index=index,
+            where=frame_name(self.source, index),
+        )
+
+    def num_atoms(self) -> IntArray:
+        """Atoms of every frame."""
+        return self.source.num_atoms()[self.indices]
+
+    def num_edges(self) -> IntArray:
+        """Edges of every frame; without a cache all neighbors are searched for it."""
+        if self._cache is not None:
+            return self._cache.num_edges()
+        return np.array([len(scanned.neighbors.center) for scanned in self.scan()], dtype=np.int64)
+
+    def scan(self) -> Iterator[ScannedFrame]:
+        """Every frame in order with its edges; the first whole pass writes the neighbor cache.
+
+        Raises:
+            DataError: for unknown elements, overlapping atoms and the like, naming the frame.
+        """
+        if self._cache is None and self._cache_folder is not None:
+            self._cache = open_neighbor_cache(self._cache_folder, len(self))
+        writer = None
+        if self._cache is None and self._cache_folder is not None:
+            writer = NeighborCacheWriter(self._cache_folder)
+        try:
+            for position in range(len(self)):
+                scanned = self._scan_one(position)
+                if writer is not None:
+                    writer.add(scanned.neighbors, scanned.where)
+                yield scanned
+        except BaseException:
+            if writer is not None:
+                writer.abandon()
+            raise
+        if writer is not None:
+            self._cache = writer.finish()
+
+    def _scan_one(self, position: int) -> ScannedFrame:
+        index = int(self.indices[position])
+        where = frame_name(self.source, index)
+        frame = self.source[index]
+        types = self.mapper(frame.numbers, where)
+        cached = None if self._cache is None else self._cache[position]
+        neighbors = cached or find_neighbors(frame, types, self.cutoffs, where)
+        return ScannedFrame(frame, types, neighbors, where)
+
+    def _cache_name(self) -> str:
+        """A name that changes with whatever the neighbor lists depend on."""
+        key = {
+            "source": self.source.fingerprint(),
+            "indices": hashlib.sha256(self.indices.tobytes()).hexdigest(),
+            "types": self.mapper.type_names,
+            "r_max": self.cutoffs.r_max,
+            "per_edge_type": self.cutoffs.per_edge_type,
+        }
+        return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]

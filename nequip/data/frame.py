@@ -1,0 +1,32 @@
+"""One structure with its labels, as it comes from a file: plain arrays, no edges, no tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A structure in eV and Å with the labels it has; a label that is missing is None.
+
+    `forces` may hold NaN rows for atoms without a label. `stress` has ASE's sign.
+    """
+
+    numbers: NDArray[np.int64]  # [atom] atomic numbers
+    positions: FloatArray  # [atom, 3] Å
+    cell: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))  # rows; zeros: no cell
+    pbc: tuple[bool, bool, bool] = (False, False, False)
+    energy: float | None = None  # eV
+    forces: FloatArray | None = None  # [atom, 3] eV/Å
+    stress: FloatArray | None = None  # [3, 3] eV/Å³
+    weight: float = 1.0
+    group: str = ""  # what metrics and by-group splits tell frames apart by
+
+    @property
+    def num_atoms(self) -> int:
+        return len(self.numbers)

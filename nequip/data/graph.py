@@ -1,0 +1,95 @@
+"""The one structure that every model eats: a batch of atomic structures with their edges."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from nequip.typing import Float, Int, Tensor
+
+
+class Labels(NamedTuple):
+    """Reference values of a batch; what is missing is NaN, so that shapes never depend on the data."""
+
+    energy: Float[Tensor, " graph"]  # eV, total
+    forces: Float[Tensor, "atom 3"]  # eV/Å
+    stress: Float[Tensor, "graph 3 3"]  # eV/Å³, positive under tension
+    weight: Float[Tensor, " graph"]  # weight of the frame in the loss, 1 by default
+    group: Int[Tensor, " graph"]  # index into the data set's group names, 0 by default
+    index: Int[Tensor, " graph"]  # pyright: ignore[reportIncompatibleMethodOverride]  # position in its source
+
+
+class AtomicGraph(NamedTuple):
+    """Atoms, their neighbors and labels; several structures side by side. A pytree of tensors.
+
+    Edges are sorted by `center` (ascending), with row pointers and the permutation that sorts
+    them by `neighbor` beside them: sums over edges need no atomics in either direction.
+    """
+
+    positions: Float[Tensor, "atom 3"]  # Å, float64
+    types: Int[Tensor, " atom"]  # index into type_names
+    center: Int[Tensor, " edge"]  # sorted ascending
+    neighbor: Int[Tensor, " edge"]
+    row_ptr: Int[Tensor, " atom+1"]  # edges of atom i: row_ptr[i]:row_ptr[i+1]
+    transpose: Int[Tensor, " edge"]  # permutation that sorts edges by neighbor
+    shift: Float[Tensor, "edge 3"]  # lattice shifts, whole numbers
+    cell: Float[Tensor, "graph 3 3"]  # rows are lattice vectors; zeros where there is no cell
+    batch: Int[Tensor, " atom"]  # graph of each atom
+    labels: Labels
+
+    @property
+    def num_atoms(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def num_edges(self) -> int:
+        return self.center.shape[0]
+
+    @property
+    def num_graphs(self) -> int:
+        return self.cell.shape[0]
+
+    def to(self, device: torch.device | str) -> AtomicGraph:
+        """The same graph with every tensor on `device`."""
+        moved = {name: value.to(device) for name, value in self._asdict().items() if name != "labels"}
+        return AtomicGraph(**moved, labels=Labels(*(value.to(device) for value in self.labels)))
+
+
+def collate(graphs: list[AtomicGraph]) -> AtomicGraph:
+    """Put structures side by side in one graph; edges stay sorted by center.
+
+    Raises:
+        ValueError: for an empty list.
+    """
+    if not graphs:
+        raise ValueError("cannot collate an empty list of graphs")
+    atoms = _offsets([graph.num_atoms for graph in graphs])
+    edges = _offsets([graph.num_edges for graph in graphs])
+    number = _offsets([graph.num_graphs for graph in graphs])
+    row_ptr = [graph.row_ptr[:-1] + edge for graph, edge in zip(graphs, edges, strict=True)]
+    row_ptr.append(graphs[-1].row_ptr[-1:] + edges[-1])
+    return AtomicGraph(
+        positions=torch.cat([graph.positions for graph in graphs]),
+        types=torch.cat([graph.types for graph in graphs]),
+        center=_shifted([graph.center for graph in graphs], atoms),
+        neighbor=_shifted([graph.neighbor for graph in graphs], atoms),
+        row_ptr=torch.cat(row_ptr),
+        transpose=_shifted([graph.transpose for graph in graphs], edges),
+        shift=torch.cat([graph.shift for graph in graphs]),
+        cell=torch.cat([graph.cell for graph in graphs]),
+        batch=_shifted([graph.batch for graph in graphs], number),
+        labels=Labels(*(torch.cat(values) for values in zip(*(g.labels for g in graphs), strict=True))),
+    )
+
+
+def _offsets(sizes: list[int]) -> list[int]:
+    total, offsets = 0, []
+    for size in sizes:
+        offsets.append(total)
+        total += size
+    return offsets
+
+
+def _shifted(values: list[Tensor], offsets: list[int]) -> Tensor:
+    return torch.cat([value + offset for value, offset in zip(values, offsets, strict=True)])

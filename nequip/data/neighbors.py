@@ -1,0 +1,186 @@
+"""From a frame to a graph: who is within the cutoff of whom.
+
+vesin finds the pairs (measured against matscipy and ASE in docs/benchmarks), unsorted; one stable
+sort by center follows. Right for cells smaller than the cutoff, slabs and wires, and without a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from vesin import NeighborList
+
+from nequip.data.frame import FloatArray, Frame
+from nequip.data.graph import AtomicGraph, Labels
+from nequip.errors import DataError
+
+IntArray = NDArray[np.int64]
+
+# Closer than this no force is meaningful and directions lose their digits.
+OVERLAP = 0.02  # Å
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """The global cutoff and, where given, one cutoff for each ordered pair of types.
+
+    `per_edge_type[t_center][t_neighbor]` in Å, none above `r_max`.
+    """
+
+    r_max: float
+    per_edge_type: tuple[tuple[float, ...], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """Edges of one frame, sorted by center."""
+
+    center: IntArray
+    neighbor: IntArray
+    shift: IntArray  # [edge, 3]
+
+
+def edge_lengths(frame: Frame, neighbors: Neighbors) -> FloatArray:
+    """`|r_j - r_i + S @ cell|` of every edge, Å."""
+    start, end = frame.positions[neighbors.center], frame.positions[neighbors.neighbor]
+    return np.linalg.norm(end - start + neighbors.shift @ frame.cell, axis=1)
+
+
+def shortest_distance(frame: Frame, start: float = 5.0, limit: float = 1e3) -> float:
+    """The smallest distance between two atoms or images in Å, infinite where it is above `limit`."""
+    radius = start
+    while radius < limit:
+        neighbors = find_neighbors(frame, np.zeros_like(frame.numbers), Cutoffs(radius))
+        if len(neighbors.center):
+            return float(edge_lengths(frame, neighbors).min())
+        radius *= 2
+    return float("inf")
+
+
+class TypeMapper:
+    """Atomic numbers to the indices of a model's `type_names` (chemical symbols)."""
+
+    def __init__(self, type_names: Sequence[str]):
+        self.type_names = tuple(type_names)
+        self._index = np.full(len(chemical_symbols), -1, dtype=np.int64)
+        for index, name in enumerate(type_names):
+            if name not in chemical_symbols:
+                raise DataError(f"type name {name!r} is not a chemical symbol (H to Og).")
+            self._index[chemical_symbols.index(name)] = index
+
+    def __call__(self, numbers: IntArray, where: str = "structure") -> IntArray:
+        """Raises DataError for an element that the model does not know, naming it."""
+        types = self._index[numbers]
+        if (types < 0).any():
+            unknown = sorted({chemical_symbols[n] for n in numbers[types < 0]})
+            raise DataError(
+                f"{where} holds {', '.join(unknown)}, but the model knows only "
+                f"{', '.join(self.type_names)}: add the element to type_names and train on it, "
+                "or leave the structure out."
+            )
+        return types
+
+
+def find_neighbors(frame: Frame, types: IntArray, cutoffs: Cutoffs, where: str = "structure") -> Neighbors:
+    """All ordered pairs within their cutoff, sorted by center, ties in vesin's order.
+
+    Raises:
+        DataError: for positions that are not finite, a periodic direction without a lattice
+            vector, and atoms closer than 0.02 Å.
+    """
+    if not np.isfinite(frame.positions).all():
+        atom = int(np.argwhere(~np.isfinite(frame.positions))[0, 0])
+        raise DataError(f"{where}: the position of atom {atom} is not a finite number.")
+    box = _complete_cell(frame, where)
+    pairs = NeighborList(cutoff=cutoffs.r_max, full_list=True, sorted=False, n_threads=1)
+    center, neighbor, shift, distance = pairs.compute(
+        np.ascontiguousarray(frame.positions), box, list(frame.pbc), quantities="ijSd"
+    )
+    center, neighbor = center.astype(np.int64), neighbor.astype(np.int64)
+    if len(distance) and distance.min() < OVERLAP:
+        edge = int(distance.argmin())
+        raise DataError(
+            f"{where}: atoms {center[edge]} and {neighbor[edge]} overlap "
+            f"({distance[edge]:.4f} Å apart): check the structure, its cell and its units (Å)."
+        )
+    if cutoffs.per_edge_type is not None:
+        limit = np.asarray(cutoffs.per_edge_type)[types[center], types[neighbor]]
+        keep = distance < limit
+        center, neighbor, shift = center[keep], neighbor[keep], shift[keep]
+    order = np.argsort(center, kind="stable")
+    return Neighbors(center[order], neighbor[order], shift[order].astype(np.int64))
+
+
+def _complete_cell(frame: Frame, where: str) -> FloatArray:
+    """The cell with unit vectors along directions that are neither periodic nor given.
+
+    The neighbor search needs an invertible matrix; a made-up vector never enters a shift.
+    """
+    cell = np.array(frame.cell, dtype=np.float64)
+    for axis in range(3):
+        if np.linalg.norm(cell[axis]) < 1e-12 and frame.pbc[axis]:
+            raise DataError(f"{where}: direction {axis} is periodic but its lattice vector is zero.")
+    given = [axis for axis in range(3) if np.linalg.norm(cell[axis]) >= 1e-12]
+    if len(given) < 3:
+        _, _, basis = np.linalg.svd(cell[given], full_matrices=True)
+        for axis, vector in zip([a for a in range(3) if a not in given], basis[len(given) :], strict=True):
+            cell[axis] = vector
+    if abs(np.linalg.det(cell)) < 1e-9:
+        raise DataError(f"{where}: the lattice vectors are linearly dependent.")
+    return cell
+
+
+def build_graph(
+    frame: Frame,
+    mapper: TypeMapper,
+    cutoffs: Cutoffs,
+    *,
+    neighbors: Neighbors | None = None,
+    group: int = 0,
+    index: int = 0,
+    where: str = "structure",
+) -> AtomicGraph:
+    """One frame as a graph of float64 tensors, with `neighbors` where they are known already."""
+    types = mapper(frame.numbers, where)
+    if neighbors is None:
+        neighbors = find_neighbors(frame, types, cutoffs, where)
+    return graph_from_arrays(frame, types, neighbors, _labels(frame, group, index))
+
+
+def graph_from_arrays(frame: Frame, types: IntArray, neighbors: Neighbors, labels: Labels) -> AtomicGraph:
+    """Assemble the tensors; edges must be sorted by center."""
+    row_ptr = np.zeros(frame.num_atoms + 1, dtype=np.int64)
+    np.cumsum(np.bincount(neighbors.center, minlength=frame.num_atoms), out=row_ptr[1:])
+    return AtomicGraph(
+        positions=torch.tensor(frame.positions, dtype=torch.float64).reshape(-1, 3),
+        types=torch.tensor(types, dtype=torch.int64),
+        center=torch.tensor(neighbors.center, dtype=torch.int64),
+        neighbor=torch.tensor(neighbors.neighbor, dtype=torch.int64),
+        row_ptr=torch.tensor(row_ptr, dtype=torch.int64),
+        transpose=torch.tensor(np.argsort(neighbors.neighbor, kind="stable"), dtype=torch.int64),
+        shift=torch.tensor(neighbors.shift, dtype=torch.float64).reshape(-1, 3),
+        cell=torch.tensor(frame.cell, dtype=torch.float64).reshape(1, 3, 3),
+        batch=torch.zeros(frame.num_atoms, dtype=torch.int64),
+        labels=labels,
+    )
+
+
+def _labels(frame: Frame, group: int, index: int) -> Labels:
+    def tensor(value: FloatArray | float | None, shape: tuple[int, ...]) -> torch.Tensor:
+        if value is None:
+            return torch.full(shape, float("nan"), dtype=torch.float64)
+        return torch.tensor(value, dtype=torch.float64).reshape(shape)
+
+    return Labels(
+        energy=tensor(frame.energy, (1,)),
+        forces=tensor(frame.forces, (frame.num_atoms, 3)),
+        stress=tensor(frame.stress, (1, 3, 3)),
+        weight=tensor(frame.weight, (1,)),
+        group=torch.tensor([group]),
+        index=torch.tensor([index]),
+    )

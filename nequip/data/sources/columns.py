@@ -1,0 +1,86 @@
+"""Frames as flat arrays, one for each quantity: what a shard of a store holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nequip.data.frame import Frame
+
+Columns = dict[str, NDArray[Any]]
+
+# dtype and shape of a row; a frame is one row of the first, a run of `num_atoms` rows of the second.
+FRAME_COLUMNS = {
+    "num_atoms": (np.int64, ()),
+    "group": (np.int64, ()),  # index into the group names of the shard
+    "energy": (np.float64, ()),
+    "weight": (np.float64, ()),
+    "cell": (np.float64, (3, 3)),
+    "pbc": (np.uint8, (3,)),
+    "stress": (np.float64, (3, 3)),
+}
+ATOM_COLUMNS = {
+    "numbers": (np.uint8, ()),
+    "positions": (np.float64, (3,)),
+    "forces": (np.float64, (3,)),
+}
+
+
+def pack(frames: Sequence[Frame], group_names: Sequence[str]) -> Columns:
+    """The columns of `frames`; missing labels are NaN."""
+    group_index = {name: index for index, name in enumerate(group_names)}
+    rows = {
+        "num_atoms": [frame.num_atoms for frame in frames],
+        "group": [group_index[frame.group] for frame in frames],
+        "energy": [np.nan if frame.energy is None else frame.energy for frame in frames],
+        "weight": [frame.weight for frame in frames],
+        "cell": [frame.cell for frame in frames],
+        "pbc": [frame.pbc for frame in frames],
+        "stress": [np.full((3, 3), np.nan) if f.stress is None else f.stress for f in frames],
+    }
+    columns = {
+        name: np.array(rows[name], dtype=dtype).reshape(len(frames), *shape)
+        for name, (dtype, shape) in FRAME_COLUMNS.items()
+    }
+    runs = {
+        "numbers": [frame.numbers for frame in frames],
+        "positions": [frame.positions for frame in frames],
+        "forces": [np.full((f.num_atoms, 3), np.nan) if f.forces is None else f.forces for f in frames],
+    }
+    for name, (dtype, shape) in ATOM_COLUMNS.items():
+        columns[name] = np.concatenate(runs[name]).astype(dtype).reshape(-1, *shape)
+    return columns
+
+
+def unpack(columns: Columns, group_names: Sequence[str]) -> Frame:
+    """The frame whose rows `columns` are."""
+    forces = columns["forces"]
+    pbc = columns["pbc"]
+    return Frame(
+        numbers=columns["numbers"].astype(np.int64),
+        positions=columns["positions"],
+        cell=columns["cell"],
+        pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
+        energy=_or_none(float(columns["energy"])),
+        forces=None if np.isnan(forces).all() else forces,
+        stress=None if np.isnan(columns["stress"]).any() else columns["stress"],
+        weight=float(columns["weight"]),
+        group=group_names[int(columns["group"])],
+    )
+
+
+def checksum(parts: Iterable[Columns]) -> str:
+    """Of the columns cut into `parts` in any way along the frames."""
+    digests = {name: hashlib.sha256() for name in (*FRAME_COLUMNS, *ATOM_COLUMNS)}
+    for columns in parts:
+        for name, digest in digests.items():
+            digest.update(np.ascontiguousarray(columns[name]).tobytes())
+    return hashlib.sha256("".join(d.hexdigest() for d in digests.values()).encode()).hexdigest()
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -1,0 +1,50 @@
+"""A shard in one HDF5 file: a dataset for each column, contiguous, so that a frame is one slice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from nequip.data.sources.columns import ATOM_COLUMNS, FRAME_COLUMNS, Columns
+
+_META = "e3forge"
+
+
+def write(path: Path, columns: Columns, meta: str) -> None:
+    """Write a shard, down to the disk."""
+    with h5py.File(path, "w") as file:
+        file.attrs[_META] = meta
+        for name, column in columns.items():
+            file.create_dataset(name, data=column)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def read_meta(path: Path) -> str | None:
+    """What `write` was given; None for a file of another origin."""
+    with h5py.File(path, "r") as file:
+        return file.attrs.get(_META)
+
+
+class Reader:
+    """An open shard."""
+
+    def __init__(self, path: Path):
+        self._file = h5py.File(path, "r")
+        # Looking a dataset up by name takes 20 times longer than reading a slice of it.
+        names = (*FRAME_COLUMNS, *ATOM_COLUMNS)
+        self._datasets: dict[str, Any] = {name: self._file[name] for name in names}
+
+    def column(self, name: str) -> NDArray[Any]:
+        """All rows of a column."""
+        return np.asarray(self._datasets[name][:])
+
+    def frame(self, index: int, start: int, stop: int) -> Columns:
+        """The rows of frame `index`, whose atoms are `start:stop`."""
+        rows = {name: np.asarray(self._datasets[name][index]) for name in FRAME_COLUMNS}
+        return rows | {name: np.asarray(self._datasets[name][start:stop]) for name in ATOM_COLUMNS}

@@ -1,0 +1,79 @@
+"""A shard in one LMDB file: a record for each frame, and the columns that indices are made of."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from nequip.data.sources.columns import ATOM_COLUMNS, FRAME_COLUMNS, Columns
+
+Error = lmdb.Error
+
+_META = b"e3forge"
+_INDEX_COLUMNS = ("num_atoms", "group", "numbers")  # also kept whole
+_PAGE = 4096
+
+
+def write(path: Path, columns: Columns, meta: str) -> None:
+    """Write a shard, down to the disk."""
+    path.unlink(missing_ok=True)
+    ends = np.cumsum(columns["num_atoms"])
+    with lmdb.open(str(path), subdir=False, lock=False, map_size=_map_size(columns)) as environment:
+        with environment.begin(write=True) as transaction:
+            for index, (stop, count) in enumerate(zip(ends, columns["num_atoms"], strict=True)):
+                rows = {name: columns[name][index] for name in FRAME_COLUMNS}
+                rows |= {name: columns[name][stop - count : stop] for name in ATOM_COLUMNS}
+                transaction.put(_key(index), save({name: np.array(row) for name, row in rows.items()}))
+            for name in _INDEX_COLUMNS:
+                transaction.put(name.encode(), save({name: columns[name]}))
+            transaction.put(_META, meta.encode())
+        environment.sync(True)
+
+
+def read_meta(path: Path) -> str | None:
+    """What `write` was given; None for a file of another origin."""
+    with _open(path) as environment, environment.begin() as transaction:
+        meta = transaction.get(_META)
+        return None if meta is None else meta.decode()
+
+
+class Reader:
+    """An open shard."""
+
+    def __init__(self, path: Path):
+        self._environment = _open(path)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """All rows of `num_atoms`, `group` or `numbers`."""
+        return self._get(name.encode())[name]
+
+    def frame(self, index: int, start: int, stop: int) -> Columns:
+        """The rows of frame `index`; where its atoms lie among those of the shard does not matter."""
+        return self._get(_key(index))
+
+    def _get(self, key: bytes) -> Columns:
+        with self._environment.begin() as transaction:
+            record = transaction.get(key)
+        if record is None:
+            raise KeyError(key)
+        return load(record)
+
+
+def _open(path: Path) -> lmdb.Environment:
+    return lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False)
+
+
+def _key(index: int) -> bytes:
+    return struct.pack(">Q", index)
+
+
+def _map_size(columns: Columns) -> int:
+    """More than the file can take: every record rounded up to whole pages, and its share of the tree."""
+    content = sum(column.nbytes for column in columns.values())
+    return 4 * content + 4 * _PAGE * len(columns["num_atoms"]) + (1 << 24)

@@ -1,0 +1,212 @@
+"""What a model wants to know of its training set, by one pass over the frames.
+
+Energies are fitted by `E ≈ Σ_t N_t s_t` over all frames, weighted by `1/N`: the energies of single
+atoms count as independent, so that the variance of a total energy grows like the number of atoms N.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nequip.data.dataset import ScannedFrame
+from nequip.data.frame import FloatArray, Frame
+from nequip.data.neighbors import Cutoffs, IntArray, edge_lengths, shortest_distance
+from nequip.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 256  # frames whose rows are folded into the fit at once
+_SHOWN = 10  # frames without edges that are searched for their shortest distance
+_RANK_TOLERANCE = 1e-8  # of singular values, to the largest
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Numbers of neighbors, energies in eV and forces in eV/Å of a training set."""
+
+    type_names: tuple[str, ...]
+    num_frames: int
+    num_atoms: int
+    num_atoms_per_type: dict[str, int]
+    avg_num_neighbors: float
+    per_type_num_neighbors: dict[str, float]  # by the type of the center
+    shortest_distance: float  # Å; infinite without a pair
+    num_energies: int  # frames with an energy
+    num_forces: int  # atoms with a force
+    num_stresses: int  # frames with a stress
+    per_type_energy_shifts: dict[str, float] | None  # eV; None without energies
+    energy_rms: float | None  # eV: root mean square of (E - Σ N_t s_t) / √N
+    forces_rms: float | None  # eV/Å: over all components
+    per_type_forces_rms: dict[str, float] | None
+    singular: str = ""  # why the shifts are not those of least squares, where they are not
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return asdict(self)
+
+
+def compute_statistics(
+    frames: Iterable[ScannedFrame], type_names: Sequence[str], cutoffs: Cutoffs
+) -> Statistics:
+    """One pass over `frames` in constant memory.
+
+    Raises:
+        DataError: when no atom of all frames has a neighbor within the cutoff.
+    """
+    counts = _Counts(len(type_names))
+    energies = _EnergyFit(len(type_names))
+    forces = _Forces(len(type_names))
+    for scanned in frames:
+        counts.add(scanned)
+        energies.add(np.bincount(scanned.types, minlength=len(type_names)), scanned.frame.energy)
+        forces.add(scanned.types, scanned.frame.forces)
+    counts.check_edges(cutoffs)
+    return _gather(tuple(type_names), counts, energies, forces)
+
+
+def _gather(
+    type_names: tuple[str, ...], counts: _Counts, energies: _EnergyFit, forces: _Forces
+) -> Statistics:
+    def named(values: NDArray[Any]) -> dict[str, Any]:
+        return dict(zip(type_names, values.tolist(), strict=True))
+
+    shifts, singular = energies.solve(type_names)
+    if singular:
+        logger.warning("%s", singular)
+    atoms = counts.atoms
+    return Statistics(
+        type_names=type_names,
+        num_frames=counts.frames,
+        num_atoms=int(atoms.sum()),
+        num_atoms_per_type=named(atoms),
+        avg_num_neighbors=float(counts.edges.sum() / max(atoms.sum(), 1)),
+        per_type_num_neighbors=named(counts.edges / np.maximum(atoms, 1)),
+        shortest_distance=counts.shortest,
+        num_energies=energies.frames,
+        num_forces=int(forces.atoms.sum()),
+        num_stresses=counts.stresses,
+        per_type_energy_shifts=None if shifts is None else named(shifts),
+        energy_rms=None if shifts is None else energies.deviation(shifts),
+        forces_rms=forces.rms(),
+        per_type_forces_rms=named(forces.per_type_rms()) if forces.atoms.any() else None,
+        singular=singular,
+    )
+
+
+class _Counts:
+    """Atoms and edges by the type of the center."""
+
+    def __init__(self, num_types: int):
+        self.frames = self.stresses = 0
+        self.atoms = np.zeros(num_types, dtype=np.int64)
+        self.edges = np.zeros(num_types, dtype=np.int64)
+        self.shortest = float("inf")
+        self._without_edges: list[Frame] = []
+
+    def add(self, scanned: ScannedFrame) -> None:
+        frame, neighbors = scanned.frame, scanned.neighbors
+        self.frames += 1
+        self.stresses += frame.stress is not None
+        self.atoms += np.bincount(scanned.types, minlength=len(self.atoms))
+        self.edges += np.bincount(scanned.types[neighbors.center], minlength=len(self.atoms))
+        if len(neighbors.center):
+            self.shortest = min(self.shortest, float(edge_lengths(frame, neighbors).min()))
+        elif len(self._without_edges) < _SHOWN:
+            self._without_edges.append(frame)
+
+    def check_edges(self, cutoffs: Cutoffs) -> None:
+        if self.edges.any():
+            return
+        found = min((shortest_distance(frame) for frame in self._without_edges), default=float("inf"))
+        raise DataError(
+            f"no atom of the {self.frames} training frames has a neighbor within r_max = {cutoffs.r_max} Å; "
+            f"the shortest distance found is {found:.3f} Å: raise r_max, or check the units of the "
+            "positions (Å) and the cells."
+        )
+
+
+class _EnergyFit:
+    """Streaming least squares: the triangular factor of all rows `[N_t, E] / √N` seen so far.
+
+    Unlike normal equations a factor R loses no digits: `‖R (s, -1)‖` is the norm of the residual
+    for any shifts s, however large the energies are beside it.
+    """
+
+    def __init__(self, num_types: int):
+        self.frames = 0
+        self._sum_energy, self._sum_atoms = 0.0, 0
+        self._factor: FloatArray = np.zeros((0, num_types + 1))
+        self._rows: list[FloatArray] = []
+
+    def add(self, counts: IntArray, energy: float | None) -> None:
+        if energy is None:
+            return
+        num_atoms = int(counts.sum())
+        self.frames += 1
+        self._sum_energy += energy
+        self._sum_atoms += num_atoms
+        self._rows.append(np.append(counts, energy) / np.sqrt(num_atoms))
+        if len(self._rows) == _BLOCK:
+            self._fold()
+
+    def _fold(self) -> None:
+        if self._rows:
+            self._factor = np.asarray(np.linalg.qr(np.vstack([self._factor, *self._rows]), mode="r"))
+            self._rows = []
+
+    def solve(self, type_names: Sequence[str]) -> tuple[FloatArray | None, str]:
+        """The shift of every type, and a sentence where least squares could not tell them apart."""
+        if not self.frames:
+            return None, ""
+        self._fold()
+        columns, energies = self._factor[:, :-1], self._factor[:, -1]
+        norms = np.linalg.norm(columns, axis=0)
+        present = norms > 0
+        scaled = columns[:, present] / norms[present]
+        singular_values = np.linalg.svd(scaled, compute_uv=False)
+        rank = int((singular_values > _RANK_TOLERANCE * singular_values[0]).sum())
+        shifts = np.zeros(len(type_names))
+        if rank == present.sum():
+            shifts[present] = np.linalg.lstsq(scaled, energies)[0] / norms[present]
+            return shifts, ""
+        mean = self._sum_energy / self._sum_atoms
+        shifts[present] = mean
+        return shifts, (
+            f"the compositions of the training frames do not tell the energies of {int(present.sum())} types "
+            f"apart (rank {rank}), so every type gets the mean energy per atom, {mean:.4f} eV, as its shift: "
+            "fine for one composition; for others give model.per_type_energy_shifts, or isolated atoms."
+        )
+
+    def deviation(self, shifts: FloatArray) -> float:
+        """Root mean square of `(E - Σ_t N_t s_t) / √N` over the frames."""
+        residual = self._factor @ np.append(shifts, -1.0)
+        return float(np.linalg.norm(residual) / np.sqrt(self.frames))
+
+
+class _Forces:
+    """Sums of squared force components by type, atoms without a label left out."""
+
+    def __init__(self, num_types: int):
+        self.atoms = np.zeros(num_types, dtype=np.int64)
+        self._squares = np.zeros(num_types)
+
+    def add(self, types: IntArray, forces: FloatArray | None) -> None:
+        if forces is None:
+            return
+        squares = (forces**2).sum(axis=1)
+        labelled = np.isfinite(squares)
+        self.atoms += np.bincount(types[labelled], minlength=len(self.atoms))
+        self._squares += np.bincount(types[labelled], squares[labelled], minlength=len(self.atoms))
+
+    def rms(self) -> float | None:
+        total = int(self.atoms.sum())
+        return float(np.sqrt(self._squares.sum() / (3 * total))) if total else None
+
+    def per_type_rms(self) -> FloatArray:
+        return np.sqrt(self._squares / (3 * np.maximum(self.atoms, 1)))

@@ -1,0 +1,84 @@
+"""NequIP weights of the published package: its configuration and state dict -> ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nequip.errors import CheckpointError
+from nequip.interop.published import Conversion, from_config, strip_prefix
+from nequip.model.nequip import NequIPConfig, build
+from nequip.nn.linear import IrrepsLinear, TypeLinear
+
+# Their name -> ours, where the meaning is the same.
+_KEYS = {
+    **{key: key for key in ("num_layers", "l_max", "parity", "num_features", "type_embed_num_features")},
+    **{key: key for key in ("radial_mlp_depth", "radial_mlp_width", "num_bessels", "bessel_trainable")},
+    **{key: key for key in ("polynomial_cutoff_p", "avg_num_neighbors", "per_edge_type_cutoff")},
+    **{key: key for key in ("per_type_energy_scales_trainable", "per_type_energy_shifts_trainable")},
+    "readout_mlp_hidden_layers_depth": "readout_mlp_depth",
+    "readout_mlp_hidden_layers_width": "readout_mlp_width",
+}
+
+
+def convert(
+    config: Mapping[str, Any], state: Mapping[str, NDArray[np.floating[Any]]], dtype: str
+) -> Conversion:
+    """Our configuration and weights for a published NequIP.
+
+    Raises:
+        CheckpointError: for an option that we do not have, or weights that are missing.
+    """
+    ours = NequIPConfig.model_validate(from_config(config, _KEYS, dtype))
+    tensors = {key: torch.as_tensor(np.asarray(value)) for key, value in strip_prefix(state).items()}
+    return Conversion(ours, _weights(ours, tensors))
+
+
+def _weights(config: NequIPConfig, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename and reshape; per irrep their flat weights are [channels_in, (scalars,) channels_out]."""
+    model = build(config)
+    weights = {"type_embedding": _take(state, "type_embed.embed_module.weight")}
+    weights["bessel.roots"] = _take(state, "bessel_encode.bessel_weights").flatten()
+    for index, layer in enumerate(model.layers):
+        theirs, ours = f"layer{index}_convnet.conv", f"layers.{index}"
+        linear_in, linear_out, connection = layer.linear_in, layer.linear_out, layer.self_connection
+        weights |= _split(_take(state, f"{theirs}.linear_1.weight"), linear_in, f"{ours}.linear_in")
+        weights |= _split(_take(state, f"{theirs}.linear_2.weight"), linear_out, f"{ours}.linear_out")
+        if connection is not None:
+            weights |= _split(_take(state, f"{theirs}.sc.weight"), connection, f"{ours}.self_connection")
+        for depth in range(len(layer.radial.weights)):
+            key = f"{theirs}.edge_mlp.mlp.{2 * depth}.weight"
+            weights[f"{ours}.radial.weights.{depth}"] = _take(state, key)
+    for depth in range(len(model.readout.weights)):
+        weights[f"readout.weights.{depth}"] = _take(
+            state, f"per_atom_energy_readout.mlp_module.mlp.{2 * depth}.weight"
+        )
+    for name, own in (("scales", model.scale_shift.scales), ("shifts", model.scale_shift.shifts)):
+        value = state.get(f"per_type_energy_scale_shift.{name}")
+        found = own if value is None or value.numel() == 0 else value.flatten().double().expand(own.shape)
+        weights[f"scale_shift.{name}"] = found.detach().clone()
+    return weights
+
+
+def _take(state: dict[str, torch.Tensor], key: str) -> torch.Tensor:
+    if key not in state:
+        raise CheckpointError(
+            f"the published NequIP has no {key!r}: its configuration does not fit its weights."
+        )
+    return state[key]
+
+
+def _split(flat: torch.Tensor, linear: IrrepsLinear | TypeLinear, prefix: str) -> dict[str, torch.Tensor]:
+    """Cut a flat weight into one matrix for each irrep, in the order of the input irreps."""
+    sizes = [weight.numel() for weight in linear.weights.values()]
+    if flat.numel() != sum(sizes):
+        raise CheckpointError(f"{prefix}: {flat.numel()} published weights do not fill {sum(sizes)} of ours.")
+    parts = flat.split(sizes)
+    return {
+        f"{prefix}.weights.{irrep}": part.reshape(weight.shape)
+        for part, (irrep, weight) in zip(parts, linear.weights.items(), strict=True)
+    }

@@ -1,0 +1,1 @@
+"""The operations that decide the speed of every model: tensors and specs in, tensors out."""

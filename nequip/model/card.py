@@ -1,0 +1,39 @@
+"""What a saved potential says of itself: a JSON card that travels with the weights."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DtypeName = Literal["float32", "float64"]
+
+
+class TrainingRecord(BaseModel):
+    """Where the weights come from, and how large their errors were."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = ""  # file or named set
+    num_train: int = 0  # frames
+    num_val: int = 0
+    epochs: int = 0
+    weights: Literal["raw", "ema"] = "raw"
+    errors: dict[str, float] = Field(default_factory=dict)  # "val/forces_mae": eV/Å, ...
+
+
+class ModelCard(BaseModel):
+    """Everything needed to build the model again and to use its numbers rightly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str  # name in the registry
+    config: dict[str, Any]  # the architecture's own configuration, statistics resolved
+    type_names: tuple[str, ...]  # chemical symbols, in the order of type indices
+    r_max: float  # Å
+    per_edge_type_cutoff: tuple[tuple[float, ...], ...] | None = None  # Å, [center][neighbor]
+    dtype: DtypeName = "float32"
+    energy_only: bool = False  # no forces, no stress
+    units: dict[str, str] = Field(default_factory=lambda: {"length": "angstrom", "energy": "eV"})
+    versions: dict[str, str] = Field(default_factory=dict)  # e3forge and torch that wrote the file
+    training: TrainingRecord | None = None

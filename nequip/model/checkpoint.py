@@ -1,0 +1,163 @@
+"""Potentials on disk: one file of safetensors with a JSON card in its header.
+
+Loading parses JSON and copies bytes; nothing in the file is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+
+import nequip
+from nequip.errors import CheckpointError
+from nequip.model.card import DtypeName, ModelCard
+from nequip.model.potential import Potential
+from nequip.model.registry import get_architecture
+
+FORMAT = "nequip-potential"
+VERSION = 1
+
+# What turns the header of version n into that of version n + 1.
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+MIGRATIONS: dict[int, Migration] = {}
+
+
+def save(potential: Potential, path: str | Path) -> None:
+    """Write `potential` to `path`; what was there stays whole until the new file is.
+
+    Raises:
+        CheckpointError: when the file cannot be written (full disk, no such folder, ...).
+    """
+    path = Path(path)
+    versions = {"e3forge": nequip.__version__, "torch": torch.__version__}
+    card = potential.card.model_copy(update={"versions": versions})
+    header = {"format": FORMAT, "version": str(VERSION), "card": card.model_dump_json()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in potential.state_dict().items()}
+    write_atomically(path, safetensors.torch.save(tensors, header))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """All of `content` under `path`, or the file that was there before.
+
+    Raises:
+        CheckpointError: when the file cannot be written.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}; a file that was there before is unharmed."
+        ) from error
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """The card of a saved potential, without its weights.
+
+    Raises:
+        CheckpointError: for a file that is not ours, cut short, or written by a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}; check the path.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header: dict[str, str] = file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a saved potential, or it was cut short ({error}); save it again."
+        ) from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} holds tensors but no potential of ours; write it with potential.save()."
+        )
+    return _parse_card(header, path)
+
+
+def _parse_card(header: dict[str, str], path: Path) -> ModelCard:
+    try:
+        version = int(header["version"])
+        card = json.loads(header["card"])
+        if version > VERSION:
+            raise CheckpointError(
+                f"{path} has format version {version}, and this e3forge {nequip.__version__} reads up to "
+                f"{VERSION}: install a newer e3forge."
+            )
+        for step in range(version, VERSION):
+            card = MIGRATIONS[step](card)
+        return ModelCard.model_validate(card)
+    except (KeyError, ValueError, ValidationError) as error:
+        raise CheckpointError(f"{path}: its card cannot be read ({error}).") from error
+
+
+def load(path: str | Path, device: str | torch.device = "cpu", dtype: DtypeName | None = None) -> Potential:
+    """The potential in a file, in evaluation mode.
+
+    Args:
+        dtype: "float32" or "float64" to compute in; by default that of the card.
+
+    Raises:
+        CheckpointError: as `read_card`, and for weights that do not fit the card.
+    """
+    path = Path(path)
+    potential = build_from_card(_with_dtype(read_card(path), dtype))
+    load_weights(potential, safetensors.torch.load_file(path), str(path))
+    return potential.to(device).eval()
+
+
+def convert_dtype(potential: Potential, dtype: DtypeName) -> Potential:
+    """A copy of `potential` that computes in `dtype`, on the same device and in the same mode."""
+    copy = build_from_card(_with_dtype(potential.card, dtype))
+    copy.load_state_dict(potential.state_dict())
+    device = next(potential.parameters()).device
+    return copy.to(device).train(potential.training)
+
+
+def _with_dtype(card: ModelCard, dtype: DtypeName | None) -> ModelCard:
+    if dtype is None or dtype == card.dtype:
+        return card
+    return card.model_copy(update={"dtype": dtype, "config": {**card.config, "dtype": dtype}})
+
+
+def build_from_card(card: ModelCard) -> Potential:
+    """A potential of the shape the card tells, with weights not yet loaded."""
+    architecture = get_architecture(card.architecture)
+    config = architecture.config.model_validate(card.config)
+    potential = architecture.build(config)
+    potential.card = card
+    return potential
+
+
+def load_weights(potential: Potential, tensors: dict[str, torch.Tensor], where: str) -> None:
+    """Copy `tensors` into `potential`, every one and no other.
+
+    Raises:
+        CheckpointError: naming the tensors that are missing, too many or of another shape.
+    """
+    own = potential.state_dict()
+    problems = [f"{key} is missing" for key in own if key not in tensors]
+    problems += [f"{key} is not part of the model" for key in tensors if key not in own]
+    problems += [
+        f"{key} is {tuple(tensors[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in tensors and tensors[key].shape != own[key].shape
+    ]
+    if problems:
+        raise CheckpointError(f"{where}: the weights do not fit the model: {'; '.join(problems[:5])}.")
+    potential.load_state_dict(tensors)

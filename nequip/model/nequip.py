@@ -1,0 +1,182 @@
+"""NequIP: E(3)-equivariant message passing (Batzner et al., arXiv:2101.03164)."""
+
+from __future__ import annotations
+
+from math import pi
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from nequip.data.graph import AtomicGraph
+from nequip.kernels.tensor_product import Backend
+from nequip.model.card import ModelCard
+from nequip.model.cutoffs import resolve_cutoffs
+from nequip.model.potential import DTYPES, Potential
+from nequip.model.registry import Architecture, ModelConfig
+from nequip.nn.convolution import InteractionLayer
+from nequip.nn.geometry import NormalizedLength, edge_geometry
+from nequip.nn.mlp import ScalarMLP
+from nequip.nn.per_type import ScaleShift, per_type_tensor
+from nequip.nn.radial import BesselBasis, polynomial_cutoff
+from nequip.nn.zbl import ZBL
+from nequip.o3 import Irrep, Irreps, spherical_harmonics
+from nequip.typing import Float, Tensor
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "S": {"num_layers": 2, "l_max": 1, "num_features": (128, 64)},
+    "M": {"num_layers": 4, "l_max": 2, "num_features": (128, 64, 32)},
+    "L": {"num_layers": 6, "l_max": 3, "num_features": (128, 64, 32, 32)},
+    "XL": {"num_layers": 6, "l_max": 4, "num_features": (320, 96, 64, 32, 32)},
+}
+PRESET_COMMON: dict[str, Any] = {
+    "parity": False,
+    "type_embed_num_features": 32,
+    "radial_mlp_depth": 1,
+    "radial_mlp_width": 128,
+}
+
+
+class NequIPConfig(ModelConfig):
+    """The shape of a NequIP. `size` gives the published presets; any key given beside it wins."""
+
+    name: Literal["nequip"] = "nequip"
+    size: Literal["S", "M", "L", "XL"] | None = None
+    num_layers: int = Field(4, ge=1)
+    l_max: int = Field(1, ge=0)
+    parity: bool = True  # both parities for every l; False keeps (-1)^l
+    num_features: int | tuple[int, ...] = 32  # channels, for all l or for each
+    type_embed_num_features: int | None = None  # default: num_features of l = 0
+    radial_mlp_depth: int = Field(1, ge=0)
+    radial_mlp_width: int = Field(128, ge=1)
+    num_bessels: int = Field(8, ge=1)
+    bessel_trainable: bool = False
+    polynomial_cutoff_p: int = Field(6, ge=2)
+    readout_mlp_depth: int = Field(0, ge=0)  # hidden layers
+    readout_mlp_width: int | None = None  # default: num_features of l = 0
+    per_type_energy_scales_trainable: bool = False
+    per_type_energy_shifts_trainable: bool = False
+    pair_potential: Literal["zbl"] | None = None
+    backend: Backend = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("size") in PRESETS:
+            return {**PRESET_COMMON, **PRESETS[values["size"]], **values}
+        return values
+
+    @model_validator(mode="after")
+    def _one_width_per_degree(self) -> NequIPConfig:
+        if isinstance(self.num_features, tuple) and len(self.num_features) != self.l_max + 1:
+            raise ValueError(
+                f"num_features has {len(self.num_features)} entries but l_max={self.l_max} needs "
+                f"{self.l_max + 1}, one for each l (or a single number)"
+            )
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels for each l."""
+        if isinstance(self.num_features, int):
+            return (self.num_features,) * (self.l_max + 1)
+        return self.num_features
+
+    @property
+    def irreps_hidden(self) -> Irreps:
+        """Features between layers: for each l even before odd, or (-1)^l alone without parity."""
+        return Irreps(
+            (self.widths[degree], Irrep(degree, p))
+            for degree in range(self.l_max + 1)
+            for p in ((1, -1) if self.parity else ((-1) ** degree,))
+        )
+
+
+class NequIP(Potential):
+    """Embedding of types; interaction layers; a readout of the last layer's scalars."""
+
+    def __init__(self, config: NequIPConfig, card: ModelCard):
+        super().__init__(card)
+        dtype = DTYPES[config.dtype]
+        num_types = len(card.type_names)
+        type_features = config.type_embed_num_features or config.widths[0]
+        self.l_max, self.cutoff_p, self.dtype = config.l_max, config.polynomial_cutoff_p, dtype
+
+        # Embedding
+        self.type_embedding = torch.nn.Parameter(torch.randn(num_types, type_features, dtype=dtype))
+        self.normalized_length = NormalizedLength(self.cutoffs)
+        self.bessel = BesselBasis(config.num_bessels, config.bessel_trainable)
+        self.radial_scale = 2 * pi / config.r_max**2
+
+        # Layers
+        neighbors = per_type_tensor(
+            config.avg_num_neighbors, card.type_names, default=1.0, key="model.avg_num_neighbors"
+        )
+        irreps_sh = Irreps((1, Irrep(degree, (-1) ** degree)) for degree in range(config.l_max + 1))
+        irreps = Irreps([(type_features, Irrep(0, 1))])
+        scalars = Irreps([(config.widths[0], Irrep(0, 1))])
+        self.layers = torch.nn.ModuleList()
+        for index in range(config.num_layers):
+            last = index == config.num_layers - 1
+            layer = InteractionLayer(
+                irreps,
+                scalars if last else config.irreps_hidden,
+                irreps_sh,
+                [config.num_bessels] + [config.radial_mlp_width] * config.radial_mlp_depth,
+                num_type_features=type_features if index > 0 else None,
+                avg_num_neighbors=neighbors,
+                dtype=dtype,
+                backend=config.backend,
+            )
+            self.layers.append(layer)
+            irreps = layer.irreps_out
+
+        # Readout
+        hidden = [config.readout_mlp_width or irreps.dim] * config.readout_mlp_depth
+        self.readout = ScalarMLP([irreps.dim, *hidden, 1], dtype)
+        self.scale_shift = ScaleShift(
+            _per_type(config, "per_type_energy_scales", default=1.0),
+            _per_type(config, "per_type_energy_shifts", default=0.0),
+            (config.per_type_energy_scales_trainable, config.per_type_energy_shifts_trainable),
+        )
+        self.zbl = ZBL(card.type_names) if config.pair_potential == "zbl" else None
+
+    def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
+        geometry = edge_geometry(graph)
+        x = self.normalized_length(geometry.length, graph)
+        cutoff = polynomial_cutoff(x, self.cutoff_p).unsqueeze(1)
+        radial = (self.bessel(x) * cutoff * self.radial_scale).to(self.dtype)
+        sh = spherical_harmonics(geometry.unit, self.l_max).to(self.dtype)
+
+        h = self.type_embedding[graph.types]
+        for layer in self.layers:
+            h = layer(h, sh, radial, graph, self.type_embedding)
+
+        energies = self.scale_shift(self.readout(h).squeeze(1), graph.types)
+        if self.zbl is not None:
+            energies = energies + self.zbl(graph, geometry.length, x)
+        return energies
+
+
+def _per_type(config: NequIPConfig, key: str, *, default: float) -> Float[Tensor, " type"]:
+    value = getattr(config, key)
+    return per_type_tensor(value, tuple(config.type_names), default=default, key=f"model.{key}")
+
+
+def build(config: NequIPConfig) -> NequIP:
+    """A NequIP with fresh weights drawn from `config.seed`, whatever was drawn before."""
+    card = ModelCard(
+        architecture="nequip",
+        config=config.model_dump(mode="json"),
+        type_names=tuple(config.type_names),
+        r_max=config.r_max,
+        per_edge_type_cutoff=resolve_cutoffs(config).per_edge_type,
+        dtype=config.dtype,
+        energy_only=config.energy_only,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return NequIP(config, card)
+
+
+ARCHITECTURE = Architecture("nequip", NequIPConfig, build)

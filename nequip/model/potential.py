@@ -1,0 +1,54 @@
+"""What a potential is: atomic energies of a graph, and everything that follows by differentiation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nequip.data.graph import AtomicGraph
+from nequip.data.neighbors import Cutoffs
+from nequip.model.card import ModelCard
+from nequip.nn.derivatives import Prediction, differentiate, energy_only
+from nequip.typing import Float, Tensor
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Potential(nn.Module, ABC):
+    """A sum of atomic energies, invariant under rotation, reflection, translation and permutation.
+
+    An architecture implements `atomic_energies`; forces, stress and virial follow here.
+    `predict_derivatives = False` skips them, as training on energies alone does.
+    """
+
+    def __init__(self, card: ModelCard):
+        super().__init__()
+        self.card = card
+        self.predict_derivatives = not card.energy_only
+
+    @property
+    def cutoffs(self) -> Cutoffs:
+        """The distances that the graphs of this potential must be built with."""
+        return Cutoffs(self.card.r_max, self.card.per_edge_type_cutoff)
+
+    @abstractmethod
+    def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
+        """Energy of each atom in eV, float64; differentiable in `graph.positions` and `graph.cell`."""
+
+    def forward(self, graph: AtomicGraph) -> Prediction:
+        """Energy, forces, stress and virial of every structure in the graph, float64.
+
+        In training mode the derivatives are themselves differentiable.
+        """
+        if not self.predict_derivatives:
+            return energy_only(self.atomic_energies, graph)
+        return differentiate(self.atomic_energies, graph, create_graph=self.training)
+
+    def save(self, path: str | Path) -> None:
+        """Write one file, safetensors with the card inside; a file already there survives failure."""
+        from nequip.model.checkpoint import save
+
+        save(self, path)

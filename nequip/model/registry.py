@@ -1,0 +1,67 @@
+"""Architectures by name, found through the entry-point group `nequip.models` at first lookup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nequip.errors import ConfigError, did_you_mean
+from nequip.model.card import DtypeName
+from nequip.model.potential import Potential
+
+GROUP = "nequip.models"
+
+
+class ModelConfig(BaseModel):
+    """What every architecture is told; each adds its own keys in a subclass.
+
+    Values left at "auto" are filled in from the statistics of the training set before the model
+    is built; the resolved configuration is saved with the run and in the card.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "nequip"
+    type_names: tuple[str, ...] | Literal["auto"] = "auto"
+    r_max: float = Field(5.0, gt=0)  # Å
+    per_edge_type_cutoff: dict[str, float | dict[str, float]] | None = None  # Å, center -> neighbor
+    avg_num_neighbors: float | dict[str, float] | Literal["auto"] = "auto"
+    per_type_energy_scales: float | dict[str, float] | Literal["auto"] | None = "auto"
+    per_type_energy_shifts: float | dict[str, float] | Literal["auto", "isolated_atoms"] | None = "auto"
+    energy_only: bool = False
+    dtype: DtypeName = "float32"
+    seed: int = 0  # of the initial weights
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A name, the schema of its configuration, and how to build it."""
+
+    name: str
+    config: type[ModelConfig]
+    build: Callable[[Any], Potential]
+
+
+def architectures() -> list[str]:
+    """Names of every architecture installed."""
+    return sorted(point.name for point in entry_points(group=GROUP))
+
+
+def get_architecture(name: str) -> Architecture:
+    """Raises ConfigError for a name that no installed package provides."""
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            return point.load()
+    raise ConfigError(
+        f"no architecture is called {name!r}{did_you_mean(name, architectures())}: "
+        f"installed are {', '.join(architectures())}."
+    )
+
+
+def build_potential(config: ModelConfig) -> Potential:
+    """A potential with fresh weights, seeded by `config.seed`."""
+    return get_architecture(config.name).build(config)

@@ -1,0 +1,81 @@
+"""Linear maps that mix channels of equal irreps."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import torch
+
+from nequip.o3 import Irrep, Irreps
+from nequip.typing import Float, Int, Tensor
+
+
+def _shared(irreps_in: Irreps, irreps_out: Irreps) -> list[tuple[Irrep, int, int]]:
+    """Irreps that both have, with their channels, in the order of the input."""
+    for irreps in (irreps_in, irreps_out):
+        assert len({irrep for _, irrep in irreps}) == len(irreps), f"{irreps} is not merged"
+    return [(irrep, mul, irreps_out.mul(irrep)) for mul, irrep in irreps_in if irrep in irreps_out]
+
+
+class IrrepsLinear(torch.nn.Module):
+    """Per irrep `x @ W / √fan_in`, W [channels_in, channels_out] drawn from N(0, 1).
+
+    Irreps of the output that the input lacks come out as zeros.
+    """
+
+    def __init__(self, irreps_in: Irreps, irreps_out: Irreps, dtype: torch.dtype):
+        super().__init__()
+        self.irreps_in, self.irreps_out = irreps_in, irreps_out
+        self.weights = torch.nn.ParameterDict(
+            # pairs, since ParameterDict sorts a plain dict by key
+            (str(irrep), torch.randn(mul_in, mul_out, dtype=dtype))
+            for irrep, mul_in, mul_out in _shared(irreps_in, irreps_out)
+        )
+
+    def forward(self, x: Float[Tensor, "atom component_in"]) -> Float[Tensor, "atom component_out"]:
+        blocks = self.irreps_in.split(x)
+        outputs: list[Tensor] = []
+        for mul, irrep in self.irreps_out:
+            if irrep not in blocks:
+                outputs.append(x.new_zeros(x.shape[0], mul * irrep.dim))
+                continue
+            weight = self.weights[str(irrep)]
+            rows = blocks[irrep].reshape(-1, weight.shape[0])
+            outputs.append((rows @ (weight / sqrt(weight.shape[0]))).reshape(x.shape[0], -1))
+        return torch.cat(outputs, dim=1)
+
+
+class TypeLinear(torch.nn.Module):
+    """A linear map for each type of atom, built from the embedding of the type.
+
+    The fully connected product of the features with K scalars: `W_t = Σ_k A[t, k] W[:, k, :] / √(K
+    fan_in)`, one matrix per type, so that the cost does not grow with K.
+    """
+
+    def __init__(self, irreps_in: Irreps, num_scalars: int, irreps_out: Irreps, dtype: torch.dtype):
+        super().__init__()
+        self.irreps_in, self.irreps_out = irreps_in, irreps_out
+        self.weights = torch.nn.ParameterDict(
+            (str(irrep), torch.randn(mul_in, num_scalars, mul_out, dtype=dtype))
+            for irrep, mul_in, mul_out in _shared(irreps_in, irreps_out)
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "atom component_in"],
+        types: Int[Tensor, " atom"],
+        embedding: Float[Tensor, "type scalar"],
+    ) -> Float[Tensor, "atom component_out"]:
+        blocks = self.irreps_in.split(x)
+        outputs: list[Tensor] = []
+        for mul, irrep in self.irreps_out:
+            if irrep not in blocks:
+                outputs.append(x.new_zeros(x.shape[0], mul * irrep.dim))
+                continue
+            weight = self.weights[str(irrep)]
+            fan_in, scalars, fan_out = weight.shape
+            scaled = (weight / sqrt(fan_in * scalars)).transpose(0, 1).reshape(scalars, -1)
+            per_type = (embedding @ scaled).view(-1, fan_in, fan_out)
+            features = blocks[irrep].unflatten(1, (irrep.dim, fan_in))
+            outputs.append(torch.bmm(features, per_type.index_select(0, types)).flatten(1))
+        return torch.cat(outputs, dim=1)

@@ -1,0 +1,35 @@
+"""Networks of scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import torch
+
+from nequip.typing import Float, Tensor
+
+
+class ScalarMLP(torch.nn.Module):
+    """`y = x @ (W α)` per layer, SiLU between, no bias.
+
+    W is [in, out], drawn from U(-√3, √3); α = gain/√in with gain 1 for the first layer and √2 after
+    a SiLU, so that activations keep unit variance.
+    """
+
+    def __init__(self, widths: Sequence[int], dtype: torch.dtype, nonlinear: bool = True):
+        super().__init__()
+        self.nonlinear = nonlinear
+        self.weights = torch.nn.ParameterList(
+            torch.empty(fan_in, fan_out, dtype=dtype).uniform_(-sqrt(3), sqrt(3))
+            for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, x: Float[Tensor, "row in"]) -> Float[Tensor, "row out"]:
+        for index, weight in enumerate(self.weights):
+            gain = 1.0
+            if index > 0 and self.nonlinear:
+                x = torch.nn.functional.silu(x)
+                gain = sqrt(2)
+            x = x @ (weight * (gain / sqrt(weight.shape[0])))
+        return x

@@ -1,0 +1,90 @@
+"""Stopping between two batches, on Ctrl-C or when the time is up, with everything saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+
+from nequip.errors import TrainingError
+from nequip.train.callbacks.checkpoints import Checkpoints
+from nequip.train.module import PotentialModule
+
+
+class TrainingInterrupted(TrainingError):
+    """The user stopped training; the sentence says how to go on."""
+
+    exit_code = 130
+
+
+class StopRequested(Exception):
+    """Leaves Lightning's loops from between two batches.
+
+    `trainer.should_stop` would end the epoch as if it were whole: with a row in the tables, a step of
+    the scheduler, and a checkpoint that forgets the batches that are left.
+    """
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class StopBetweenBatches(Checkpoint):
+    """Saves `last` and raises StopRequested; after the last batch of an epoch, once the epoch is over.
+
+    Derived from Checkpoint so that it comes after `Checkpoints` at the end of an epoch.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, max_seconds: float | None):
+        self._checkpoints = checkpoints
+        self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._interrupted = False
+        self._process = os.getpid()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: PotentialModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        reason = self._reason()
+        if reason and not trainer.is_last_batch:
+            self._checkpoints.save_last(trainer, pl_module)
+            raise StopRequested(reason)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PotentialModule) -> None:
+        reason = self._reason()
+        if reason:
+            raise StopRequested(reason)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the first Ctrl-C as a request to stop; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a forked loader worker: the process that trains decides
+        self._interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("\nStopping after this batch; Ctrl-C again stops at once.", file=sys.stderr, flush=True)
+
+    def _reason(self) -> str | None:
+        if self._interrupted:
+            return "interrupt"
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return "max_time"
+        return None

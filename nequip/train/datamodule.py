@@ -1,0 +1,94 @@
+"""Batches for the trainer, from wherever in the epoch a run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader
+
+from nequip.config.schema import BatchConfig
+from nequip.data.batching import BatchLimits, GraphBatchSampler
+from nequip.data.dataset import GraphDataset
+from nequip.data.graph import AtomicGraph
+from nequip.data.loading import make_loader
+
+
+class EpochBatches:
+    """The batches of one epoch at each pass, without a length.
+
+    Batches filled up to a budget differ in number from epoch to epoch, and Lightning would keep to
+    the number it saw first: cut later epochs short, and skip their validation.
+    """
+
+    def __init__(self, loader: DataLoader[AtomicGraph]):
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[AtomicGraph]:
+        return iter(self._loader)
+
+
+class GraphDataModule(pl.LightningDataModule):
+    """Training batches in the order of (seed, epoch), validation batches in the order of the file."""
+
+    def __init__(
+        self,
+        train: GraphDataset,
+        val: GraphDataset | None,
+        batch: BatchConfig,
+        *,
+        seed: int = 0,
+        num_workers: int = 0,
+    ):
+        super().__init__()
+        self.train_set = train
+        self.val_set = val if val is not None and len(val) else None
+        self._batch = batch
+        self._seed = seed
+        self._num_workers = num_workers
+        self._sampler: GraphBatchSampler | None = None
+        self._epoch, self._first_batch = 0, 0
+
+    @property
+    def num_batches(self) -> int:
+        """Training batches of the epoch under way."""
+        assert self._sampler is not None
+        return len(self._sampler)
+
+    def identity(self) -> dict[str, Any]:
+        """What the order of the training batches depends on."""
+        frames = hashlib.sha256(self.train_set.indices.tobytes()).hexdigest()
+        source = self.train_set.source.fingerprint()
+        return {"source": source, "frames": frames, "seed": self._seed, **self._batch.model_dump()}
+
+    def start_epoch(self, epoch: int, batch: int = 0) -> None:
+        """The next pass over the training batches is that of `epoch`, from its batch number `batch`."""
+        self._epoch, self._first_batch = epoch, batch
+        if self._sampler is not None:
+            self._sampler.set_epoch(epoch)
+            self._sampler.start_at(batch)
+
+    def train_dataloader(self) -> EpochBatches:
+        limits = BatchLimits(self._batch.size, self._batch.max_atoms, self._batch.max_edges)
+        self._sampler = self._new_sampler(self.train_set, limits, shuffle=True)
+        # Workers ask for the first batches as soon as Lightning makes the iterator, before any hook.
+        self.start_epoch(self._epoch, self._first_batch)
+        return EpochBatches(make_loader(self.train_set, self._sampler, self._num_workers))
+
+    def val_dataloader(self) -> DataLoader[AtomicGraph] | list[DataLoader[AtomicGraph]]:
+        if self.val_set is None:
+            return []
+        sampler = self._new_sampler(self.val_set, BatchLimits(self._batch.val_size), shuffle=False)
+        return make_loader(self.val_set, sampler, self._num_workers)
+
+    def _new_sampler(self, dataset: GraphDataset, limits: BatchLimits, *, shuffle: bool) -> GraphBatchSampler:
+        return GraphBatchSampler(
+            dataset,
+            limits,
+            shuffle=shuffle,
+            seed=self._seed,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )

@@ -1,0 +1,77 @@
+"""Where the numbers of a run go: CSV tables always, TensorBoard and wandb on request."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from nequip.config.schema import LoggingConfig
+from nequip.errors import CheckpointError
+from nequip.model.checkpoint import write_atomically
+
+
+class CsvTable:
+    """Rows of numbers with named columns; a row that brings new columns rewrites the file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._rows: list[dict[str, str]] = []
+        self._columns: list[str] = []
+
+    def resume(self, column: str, last: float) -> None:
+        """Keep the rows of an earlier run whose `column` is not beyond `last`."""
+        if self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            self._rows = [row for row in rows if float(row[column]) <= last]
+            self._columns = list(rows[0]) if rows else []
+            self._rewrite()
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add a row; the file is complete after every call.
+
+        Raises:
+            CheckpointError: when the file cannot be written.
+        """
+        text = {
+            name: str(value) if isinstance(value, int) else f"{value:.10g}" for name, value in row.items()
+        }
+        self._rows.append(text)
+        new = [name for name in text if name not in self._columns]
+        if new:
+            self._columns += new
+            self._rewrite()
+            return
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns).writerow(text)
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be written: {error.strerror or error}.") from error
+
+    def _rewrite(self) -> None:
+        buffer = io.StringIO(newline="")
+        writer = csv.DictWriter(buffer, self._columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_atomically(self.path, buffer.getvalue().encode())
+
+
+def build_loggers(config: LoggingConfig, output_dir: Path) -> list[Logger]:
+    """The loggers beside the CSV tables; their files lie in `output_dir`."""
+    loggers: list[Logger] = []
+    if config.tensorboard:
+        loggers.append(TensorBoardLogger(output_dir, name="tensorboard", version=""))
+    if config.wandb != "off":
+        loggers.append(
+            WandbLogger(
+                name=config.name,
+                project=config.project,
+                save_dir=output_dir,
+                offline=config.wandb == "offline",
+            )
+        )
+    return loggers

@@ -1,0 +1,183 @@
+"""The training loss: a weighted sum of terms, each a mean over the labels that are present.
+
+Every term is kept as a sum and a count, so that batches, epochs and ranks add up exactly:
+`loss = Σ_terms weight · Σ ℓ(prediction - label) / (number of labels)`.
+A further term is one more function that returns `Residuals`, named in `TERMS`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from nequip.config.schema import LossConfig, LossStage, LossTerm
+from nequip.data.graph import AtomicGraph
+from nequip.errors import ConfigError, did_you_mean
+from nequip.nn.derivatives import Prediction
+from nequip.typing import Bool, Float, Tensor
+
+# Huber's delta shrinks where the reference force is large, eV/Å (MACE-MP-0, arXiv:2401.00096).
+STRATA = (100.0, 200.0, 300.0)
+STRATUM_SCALES = (1.0, 0.7, 0.4, 0.1)
+
+
+class TermSums(NamedTuple):
+    """A term before its mean is taken: Σ ℓ over the labels present, and how many there are."""
+
+    total: Float[Tensor, ""]
+    count: Float[Tensor, ""]
+
+    def mean(self) -> Float[Tensor, ""]:
+        """Zero where there is no label."""
+        return self.total / self.count.clamp(min=1)
+
+
+class Residuals(NamedTuple):
+    """Prediction minus label, element by element; zero, with no gradient, where a label is missing."""
+
+    value: Float[Tensor, ...]
+    present: Bool[Tensor, ...]
+    weight: Float[Tensor, ...]  # of the frame and the type, broadcasts against value
+    delta_scale: Float[Tensor, ...]  # of Huber's delta, broadcasts against value
+
+
+class Loss(nn.Module):
+    """The terms that `config` names, and the weight of each at every epoch.
+
+    Raises:
+        ConfigError: for type weights of unknown types, options that a term does not have, and
+            stages out of order or of a term that is switched off.
+    """
+
+    def __init__(self, config: LossConfig, type_names: tuple[str, ...]):
+        super().__init__()
+        terms = {name: getattr(config, name) for name in TERMS}
+        self.terms: dict[str, LossTerm] = {name: term for name, term in terms.items() if term is not None}
+        for name, term in self.terms.items():
+            _check_term(name, term, type_names)
+        _check_schedule(config.schedule, self.terms)
+        self.schedule = config.schedule
+        weights = self.terms["forces"].type_weights if "forces" in self.terms else {}
+        by_type = torch.tensor([weights.get(name, 1.0) for name in type_names], dtype=torch.float64)
+        self.register_buffer("type_weights", by_type, persistent=False)
+        self.type_weights: Tensor
+
+    @property
+    def needs_derivatives(self) -> bool:
+        return "forces" in self.terms or "stress" in self.terms
+
+    def forward(self, prediction: Prediction, graph: AtomicGraph) -> dict[str, TermSums]:
+        """Sum and count of every term over one batch."""
+        return {
+            name: _sum(TERMS[name](prediction, graph, term, self.type_weights), term)
+            for name, term in self.terms.items()
+        }
+
+    def weights(self, epoch: int | None = None) -> dict[str, float]:
+        """Weight of each term at `epoch`; None means after the last stage of the schedule."""
+        weights = {name: term.weight for name, term in self.terms.items()}
+        start = 0
+        for stage in self.schedule:
+            if epoch is None or epoch >= stage.epoch:
+                weights.update(stage.weights)
+                start = stage.epoch
+                continue
+            if stage.interpolation == "linear":
+                share = (epoch - start) / (stage.epoch - start)
+                for name, target in stage.weights.items():
+                    weights[name] += share * (target - weights[name])
+            break
+        return weights
+
+    def combine(self, sums: Mapping[str, TermSums], epoch: int | None = None) -> Float[Tensor, ""]:
+        """The weighted sum of the means."""
+        weights = self.weights(epoch)
+        return torch.stack([weights[name] * term.mean() for name, term in sums.items()]).sum()
+
+
+def _sum(residuals: Residuals, term: LossTerm) -> TermSums:
+    value, delta = residuals.value, term.delta * residuals.delta_scale
+    if term.kind == "mse":
+        loss = value.square()
+    elif term.kind == "mae":
+        loss = value.abs()
+    else:
+        size = value.abs()
+        loss = torch.where(size < delta, 0.5 * size.square(), delta * (size - 0.5 * delta))
+    return TermSums((residuals.weight * loss).sum(), residuals.present.sum().to(value.dtype))
+
+
+def _energy(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    value, present = _difference(prediction.energy, graph.labels.energy)
+    if term.per_atom:
+        value = value / torch.bincount(graph.batch, minlength=graph.num_graphs)
+    return Residuals(value, present, graph.labels.weight, torch.ones_like(value))
+
+
+def _forces(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    labels = graph.labels
+    value, present = _difference(_required(prediction.forces), labels.forces)
+    weight = (labels.weight[graph.batch] * type_weights[graph.types])[:, None]
+    scale = torch.ones_like(weight)
+    if term.kind == "stratified_huber":
+        norm = torch.linalg.vector_norm(labels.forces, dim=-1, keepdim=True)
+        stratum = torch.bucketize(norm, norm.new_tensor(STRATA), right=True)
+        scale = norm.new_tensor(STRATUM_SCALES)[stratum.clamp(max=len(STRATA))]
+    return Residuals(value, present, weight, scale)
+
+
+def _stress(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    value, present = _difference(_required(prediction.stress), graph.labels.stress)
+    return Residuals(value, present, graph.labels.weight[:, None, None], torch.ones_like(value))
+
+
+TERMS: dict[str, Callable[[Prediction, AtomicGraph, LossTerm, Tensor], Residuals]] = {
+    "energy": _energy,
+    "forces": _forces,
+    "stress": _stress,
+}
+
+
+def _difference(predicted: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    # Both `where`s are needed: NaN · 0 is NaN, in the gradient too.
+    present = ~torch.isnan(label)
+    return torch.where(present, predicted - torch.where(present, label, 0.0), 0.0), present
+
+
+def _required(value: Tensor | None) -> Tensor:
+    assert value is not None, "the potential must predict derivatives when the loss has forces or stress"
+    return value
+
+
+def _check_term(name: str, term: LossTerm, type_names: tuple[str, ...]) -> None:
+    if name != "forces" and (term.kind == "stratified_huber" or term.type_weights):
+        option = "type_weights" if term.type_weights else "kind: stratified_huber"
+        raise ConfigError(f"train.loss.{name} cannot have {option}: it is for train.loss.forces only.")
+    for unknown in [key for key in term.type_weights if key not in type_names]:
+        raise ConfigError(
+            f"train.loss.{name}.type_weights names {unknown!r}{did_you_mean(unknown, type_names)}, "
+            f"but the types of this model are {', '.join(type_names)}."
+        )
+
+
+def _check_schedule(schedule: tuple[LossStage, ...], terms: Mapping[str, LossTerm]) -> None:
+    epochs = [stage.epoch for stage in schedule]
+    if any(late <= early for early, late in itertools.pairwise(epochs)):
+        raise ConfigError(f"train.loss.schedule must list its epochs in ascending order, not {epochs}.")
+    for stage in schedule:
+        for name in stage.weights:
+            if name not in terms:
+                raise ConfigError(
+                    f"train.loss.schedule weights {name!r} from epoch {stage.epoch}, but train.loss.{name} "
+                    "is switched off: give it a term (a weight of 0 will do) or leave it out."
+                )

@@ -1,0 +1,156 @@
+"""Errors of a potential as streaming sums: batches of any sizes add up to one pass over all frames.
+
+Everything is a table of (count, Σ|e|, Σe²) in float64, so that ranks can be added together too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from nequip.data.graph import AtomicGraph
+from nequip.errors import ConfigError, did_you_mean
+from nequip.nn.derivatives import Prediction
+from nequip.train.loss import Loss, TermSums
+from nequip.typing import Float, Int, Tensor
+
+QUANTITIES = ("energy", "energy_per_atom", "forces", "stress")
+
+
+class ErrorMetrics:
+    """MAE and RMSE of energy (eV), energy per atom, forces (eV/Å, by component) and stress (eV/Å³).
+
+    Each for all frames and, where there is more than one, for each group of frames; forces also
+    for each type of atom, with the mean over types. A quantity without labels has no entry.
+    """
+
+    def __init__(self, type_names: Sequence[str], group_names: Sequence[str] = ()):
+        self.type_names = tuple(type_names)
+        self.group_names = tuple(group_names) if len(group_names) > 1 else ()
+        rows = [(quantity, "") for quantity in QUANTITIES]
+        rows += [("forces", f"/{name}") for name in self.type_names]
+        rows += [(quantity, f"/group={name}") for quantity in QUANTITIES for name in self.group_names]
+        self._rows = {row: index for index, row in enumerate(rows)}
+        self.sums: Float[Tensor, "row 3"] = torch.zeros(len(rows), 3, dtype=torch.float64)
+
+    @torch.no_grad()
+    def update(self, prediction: Prediction, graph: AtomicGraph) -> None:
+        """Add the errors of one batch."""
+        labels = graph.labels
+        energy = prediction.energy - labels.energy
+        atoms = torch.bincount(graph.batch, minlength=graph.num_graphs)
+        self._add("energy", energy[:, None], labels.group)
+        self._add("energy_per_atom", (energy / atoms)[:, None], labels.group)
+        if prediction.forces is not None:
+            self._add("forces", prediction.forces - labels.forces, labels.group[graph.batch], graph.types)
+        if prediction.stress is not None:
+            self._add("stress", (prediction.stress - labels.stress).flatten(1), labels.group)
+
+    def compute(self) -> dict[str, float]:
+        """All errors by name: "forces_mae", "forces_rmse/C", "energy_mae/group=600K", ..."""
+        errors: dict[str, float] = {}
+        for kind in ("mae", "rmse"):
+            for (quantity, suffix), index in self._rows.items():
+                count, absolute, square = self.sums[index].tolist()
+                if count:
+                    errors[f"{quantity}_{kind}{suffix}"] = (
+                        absolute / count if kind == "mae" else math.sqrt(square / count)
+                    )
+            by_type = [errors.get(f"forces_{kind}/{name}") for name in self.type_names]
+            present = [error for error in by_type if error is not None]
+            if len(self.type_names) > 1 and present:
+                errors[f"forces_{kind}/type_mean"] = sum(present) / len(present)
+        return errors
+
+    def names(self) -> Iterator[str]:
+        """Every name that `compute` may give."""
+        for kind in ("mae", "rmse"):
+            for quantity, suffix in self._rows:
+                yield f"{quantity}_{kind}{suffix}"
+            if len(self.type_names) > 1:
+                yield f"forces_{kind}/type_mean"
+
+    def reset(self) -> None:
+        self.sums = torch.zeros_like(self.sums)
+
+    def _add(
+        self,
+        quantity: str,
+        errors: Float[Tensor, "item component"],
+        group: Int[Tensor, " item"],
+        types: Int[Tensor, " item"] | None = None,
+    ) -> None:
+        """Sum over items and components that have a label, in all, by group and by type."""
+        present = ~torch.isnan(errors)
+        errors = torch.where(present, errors, 0.0).double()
+        rows = torch.stack([present.double().sum(1), errors.abs().sum(1), errors.square().sum(1)], dim=1)
+        rows = rows.to(self.sums.device)
+        self.sums[self._rows[quantity, ""]] += rows.sum(0)
+        if types is not None:
+            self._add_by(types, rows, self._rows[quantity, f"/{self.type_names[0]}"])
+        if self.group_names:
+            self._add_by(group, rows, self._rows[quantity, f"/group={self.group_names[0]}"])
+
+    def _add_by(self, key: Int[Tensor, " item"], rows: Float[Tensor, "item 3"], first: int) -> None:
+        self.sums.index_add_(0, key.to(self.sums.device) + first, rows)
+
+
+class Tally:
+    """The loss and the errors of one pass over a set of frames."""
+
+    def __init__(self, loss: Loss, errors: ErrorMetrics):
+        self._loss = loss
+        self._errors = errors
+        self.reset()
+
+    def reset(self) -> None:
+        zero = torch.zeros((), dtype=torch.float64)
+        self._terms = {name: TermSums(zero, zero) for name in self._loss.terms}
+        self._errors.reset()
+
+    def update(self, prediction: Prediction, graph: AtomicGraph, terms: dict[str, TermSums]) -> None:
+        """Add one batch."""
+        for name, term in terms.items():
+            total, count = self._terms[name]
+            self._terms[name] = TermSums(total + term.total.detach().cpu(), count + term.count.cpu())
+        self._errors.update(prediction, graph)
+
+    def compute(self, epoch: int | None = None) -> dict[str, float]:
+        """The loss with the weights of `epoch` (None: of the end of the schedule), its terms, the errors."""
+        values = {"loss": float(self._loss.combine(self._terms, epoch))}
+        values |= {f"loss_{name}": float(term.mean()) for name, term in self._terms.items()}
+        return values | self._errors.compute()
+
+    def names(self) -> list[str]:
+        """Every name that `compute` may give."""
+        return ["loss", *(f"loss_{name}" for name in self._terms), *self._errors.names()]
+
+    def state_dict(self) -> dict[str, object]:
+        return {
+            "terms": {name: tuple(term) for name, term in self._terms.items()},
+            "errors": self._errors.sums,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self._terms = {name: TermSums(*term) for name, term in state["terms"].items()}
+        self._errors.sums = state["errors"]
+
+
+def check_monitor(key: str, monitor: str, tally: Tally, has_validation: bool) -> None:
+    """Refuse, before training, a monitored value that will never appear.
+
+    Raises:
+        ConfigError: naming the configuration `key` and the nearest value there is.
+    """
+    stages = ["val", "train"] if has_validation else ["train"]
+    valid = [f"{stage}/{name}" for stage in stages for name in tally.names()]
+    if monitor in valid:
+        return
+    if not has_validation and monitor.startswith("val/"):
+        raise ConfigError(
+            f"{key} is {monitor!r}, but there are no validation frames: set data.split.val or data.val_file, "
+            f"or {key}=train/loss."
+        )
+    raise ConfigError(f"{key} is {monitor!r}{did_you_mean(monitor, valid)}, which this run does not compute.")

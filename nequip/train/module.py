@@ -1,0 +1,203 @@
+"""One potential in training: a step, a validation, and all that must survive an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from nequip.config.schema import TrainConfig
+from nequip.data.graph import AtomicGraph
+from nequip.errors import CheckpointError
+from nequip.model.card import ModelCard
+from nequip.model.potential import Potential
+from nequip.nn.derivatives import Prediction
+from nequip.train.checkpointing import check_same_model
+from nequip.train.ema import WeightAverage
+from nequip.train.failures import check_finite
+from nequip.train.loss import Loss, TermSums
+from nequip.train.metrics import ErrorMetrics, Tally
+from nequip.train.optimization import build_optimizer, build_scheduler
+from nequip.typing import Float, Tensor
+
+
+class Position(NamedTuple):
+    """Where training stands: `batch` batches of `epoch` are done."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+class StepResult(NamedTuple):
+    """What one batch gave, without its graph of derivatives."""
+
+    prediction: Prediction
+    graph: AtomicGraph
+    terms: dict[str, TermSums]
+
+
+class PotentialModule(pl.LightningModule):
+    """Trains `potential`; validates its moving average where there is one.
+
+    `record` holds the numbers of the epoch that has just ended, and the callbacks read it.
+    """
+
+    def __init__(
+        self, potential: Potential, config: TrainConfig, *, seed: int = 0, groups: Sequence[str] = ()
+    ):
+        super().__init__()
+        type_names = potential.card.type_names
+        self.config = config
+        self.seed = seed
+        self.loss = Loss(config.loss, type_names)
+        potential.predict_derivatives = self.loss.needs_derivatives
+        self.potential = potential
+        self.average = None if config.ema_decay is None else WeightAverage(potential, config.ema_decay)
+        self.train_tally = Tally(self.loss, ErrorMetrics(type_names, groups))
+        self.val_tally = Tally(self.loss, ErrorMetrics(type_names, groups))
+        self.position = Position()
+        self.record: dict[str, float] = {}
+        self.step_record: dict[str, float] = {}
+        self.current_graph: AtomicGraph | None = None  # named when memory runs out
+        self._scheduler: LRScheduler | None = None
+        self._step: StepResult | None = None
+        self._resumed: dict[str, Any] | None = None
+
+    @property
+    def validated(self) -> Potential:
+        """The potential that validation runs on."""
+        return self.potential if self.average is None else self.average.potential
+
+    @property
+    def lr(self) -> float:
+        return self.trainer.optimizers[0].param_groups[0]["lr"]
+
+    def configure_optimizers(self) -> Optimizer:
+        optimizer = build_optimizer(self.config.optimizer, self.potential.parameters())
+        # Lightning steps a scheduler before or after the checkpoint of an epoch, depending on its
+        # kind; here it is stepped by `step_scheduler` alone, so that a resumed run cannot differ.
+        if self.config.scheduler is not None:
+            self._scheduler = build_scheduler(self.config.scheduler, optimizer)
+            if self._resumed is not None and self._resumed["scheduler"] is not None:
+                self._scheduler.load_state_dict(self._resumed["scheduler"])
+        return optimizer
+
+    def on_train_start(self) -> None:
+        if self._resumed is not None and self._resumed["rng"] is not None:
+            self._set_rng(self._resumed["rng"])
+        self._resumed = None
+
+    def on_train_epoch_start(self) -> None:
+        # Not called where a run goes on in mid-epoch.
+        self.train_tally.reset()
+        self.record = {}
+        self.trainer.datamodule.start_epoch(self.current_epoch)
+
+    def on_train_batch_start(self, batch: AtomicGraph, batch_idx: int) -> None:
+        self.current_graph = batch
+        if batch_idx == 0:
+            # Random numbers depend on (seed, epoch) alone, not on how often a loader drew before.
+            torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: AtomicGraph, batch_idx: int) -> Float[Tensor, ""]:
+        prediction = self.potential(batch)
+        terms = self.loss(prediction, batch)
+        loss = self.loss.combine(terms, self.current_epoch)
+        check_finite(
+            loss, "loss", batch, Position(self.current_epoch, batch_idx), self.trainer.default_root_dir
+        )
+        detached = Prediction(*(None if value is None else value.detach() for value in prediction))
+        self._step = StepResult(detached, batch, terms)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        gradients = [weight.grad for weight in self.potential.parameters() if weight.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        assert self._step is not None
+        position = Position(self.current_epoch, self.trainer.fit_loop.batch_idx)
+        check_finite(norm, "gradient", self._step.graph, position, self.trainer.default_root_dir)
+        self.step_record["grad_norm"] = float(norm)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """Everything that a step changes is changed here, before any callback may save it."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        assert self._step is not None
+        if self.average is not None:
+            self.average.update(self.potential)
+        prediction, graph, terms = self._step
+        self.train_tally.update(prediction, graph, terms)
+        self.step_record |= {"loss": float(self.loss.combine(terms, epoch).detach()), "lr": self.lr}
+        self.step_record |= {f"loss_{name}": float(term.mean().detach()) for name, term in terms.items()}
+        self._step = None
+        if self.config.scheduler is not None and self.config.scheduler.interval == "step":
+            self.step_scheduler()
+        self.position = Position(epoch, batch_idx + 1)
+
+    def on_train_epoch_end(self) -> None:
+        # Runs after the ordinary callbacks and before those that save.
+        self.position = Position(self.current_epoch + 1, 0)
+
+    def on_validation_epoch_start(self) -> None:
+        self.val_tally.reset()
+
+    def validation_step(self, batch: AtomicGraph, batch_idx: int) -> None:
+        self.current_graph = batch
+        prediction = self.validated(batch)
+        self.val_tally.update(prediction, batch, self.loss(prediction, batch))
+
+    def on_validation_epoch_end(self) -> None:
+        # `val/loss` keeps the weights of the end of the schedule, so that epochs can be compared.
+        errors = {f"val/{name}": value for name, value in self.val_tally.compute().items()}
+        self.record |= errors
+        self.log_dict(errors, batch_size=1)  # for third-party callbacks that monitor
+
+    def step_scheduler(self) -> None:
+        """One step of the learning-rate schedule; by plateau only where there is a new value."""
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            assert self.config.scheduler is not None
+            if self.config.scheduler.monitor in self.record:
+                self._scheduler.step(self.record[self.config.scheduler.monitor])
+        elif self._scheduler is not None:
+            self._scheduler.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["training"] = {
+            "model": _identity(self.potential.card),
+            "data": self.trainer.datamodule.identity(),
+            "position": tuple(self.position),
+            "tally": self.train_tally.state_dict(),
+            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+            "rng": self._rng() if self.position.batch else None,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises CheckpointError for the state of another model, or of a pass over other data."""
+        self._resumed = checkpoint["training"]
+        self.position = Position(*self._resumed["position"])
+        check_same_model(self._resumed["model"], _identity(self.potential.card))
+        if self.position.batch and self._resumed["data"] != self.trainer.datamodule.identity():
+            raise CheckpointError(
+                "the checkpoint was saved in mid-epoch with other frames, batches or seed: give the same data "
+                "to go on with this epoch, or resume from best.ckpt, the end of an epoch."
+            )
+        self.train_tally.load_state_dict(self._resumed["tally"])
+        self.trainer.datamodule.start_epoch(*self.position)
+
+    def _rng(self) -> list[Tensor]:
+        return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(self.device)] if self.on_gpu else [])
+
+    def _set_rng(self, states: list[Tensor]) -> None:
+        torch.set_rng_state(states[0].cpu())
+        if self.on_gpu and len(states) > 1:
+            torch.cuda.set_rng_state(states[1].cpu(), self.device)
+
+
+def _identity(card: ModelCard) -> dict[str, Any]:
+    """What the weights of a checkpoint must fit."""
+    return card.model_dump(mode="json", exclude={"training", "versions"})

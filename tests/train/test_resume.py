@@ -1,0 +1,179 @@
+"""A run that is interrupted and resumed equals, bit for bit, the run that was not."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nequip.config.schema import RunConfig
+from nequip.errors import CheckpointError, ConfigError
+from nequip.train.callbacks.stop import TrainingInterrupted
+from nequip.train.checkpointing import load_checkpoint
+from nequip.train.run import run_training
+
+# Everything that a resumed run could forget: schedulers of every kind, noise, budgets, clipping.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plateau": {
+        "train": {
+            "scheduler": {"name": "ReduceLROnPlateau", "params": {"patience": 0, "threshold": 0.1}},
+            "early_stopping": {"patience": 3, "min_delta": 0.2},
+        }
+    },
+    "cosine": {"train": {"scheduler": {"name": "CosineAnnealingLR", "params": {"T_max": 4}}}},
+    "one_cycle": {
+        "train": {
+            "scheduler": {
+                "name": "OneCycleLR",
+                "interval": "step",
+                "params": {"max_lr": 0.1, "total_steps": 100},
+            },
+            "gradient_clip": 0.1,
+        }
+    },
+    "noise": {"model": {"noise": 0.3}, "train": {"ema_decay": None}},
+    "loss_schedule": {
+        "train": {
+            "loss": {
+                "schedule": [{"epoch": 3, "weights": {"forces": 10.0}, "interpolation": "linear"}],
+            },
+            "optimizer": {"name": "SGD", "lr": 0.01, "params": {"momentum": 0.9}},
+        }
+    },
+    "budget": {"data": {"batch": {"max_atoms": 17}}},
+    "validation_every_second_epoch": {"trainer": {"check_val_every_n_epoch": 2}},
+}
+
+
+def press_ctrl_c(step: int, **options: Any) -> dict[str, Any]:
+    return {"callbacks": [{"_target_": "saboteurs.PressCtrlC", "step": step, **options}]}
+
+
+def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    both = {**base, **more}
+    for name in base.keys() & more.keys():
+        if isinstance(base[name], dict):
+            both[name] = merged(base[name], more[name])
+    return both
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    """The same weights, states and rows of numbers, but for the time it took."""
+    a, b = (load_checkpoint(folder / "last.ckpt") for folder in (left, right))
+    assert_same(a["state_dict"], b["state_dict"])
+    assert_same(a["optimizer_states"], b["optimizer_states"])
+    assert_same(a["training"], b["training"])
+    assert a["global_step"] == b["global_step"]
+    for name in ("metrics.csv", "steps.csv"):
+        assert rows(left / name) == rows(right / name)
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for index, (left, right) in enumerate(zip(a, b, strict=True)):
+            assert_same(left, right, f"{where}[{index}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b or (math.isnan(a) and math.isnan(b)), where
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [{name: value for name, value in row.items() if name != "time"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def interrupted_and_resumed(make_config):
+    """Folders of a whole run and of one interrupted at the given steps, by the given variant."""
+
+    def make(variant: dict[str, Any], *steps: int, **options: Any) -> tuple[Path, Path]:
+        def config(folder: str, **changes: Any) -> RunConfig:
+            base = make_config().output_dir
+            return make_config(**merged(variant, {"output_dir": f"{base}_{folder}", **changes}))
+
+        whole = run_training(config("whole")).output_dir
+        for step in steps:
+            with pytest.raises(TrainingInterrupted):
+                run_training(config("parts", resume="auto", extensions=press_ctrl_c(step, **options)))
+        return whole, run_training(config("parts", resume="auto")).output_dir
+
+    return make
+
+
+@pytest.mark.parametrize("step", [7, 8, 13, 14])  # of 7 in an epoch: first, second, last
+@pytest.mark.parametrize("variant", ["plateau", "noise"])
+def test_resume_after_ctrl_c_at_any_batch_of_an_epoch(interrupted_and_resumed, variant, step):
+    assert_same_run(*interrupted_and_resumed(VARIANTS[variant], step))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_resume_in_mid_epoch_keeps_every_kind_of_state(interrupted_and_resumed, variant):
+    assert_same_run(*interrupted_and_resumed(VARIANTS[variant], 10))
+
+
+def test_resume_after_several_interruptions(interrupted_and_resumed):
+    assert_same_run(*interrupted_and_resumed(VARIANTS["noise"], 2, 4, 16))
+
+
+def test_ctrl_c_in_validation_stops_after_the_epoch(interrupted_and_resumed):
+    assert_same_run(*interrupted_and_resumed({}, 14, hook="on_validation_batch_start"))
+
+
+def test_resume_with_loader_workers(interrupted_and_resumed):
+    assert_same_run(*interrupted_and_resumed({"data": {"num_workers": 1}}, 10))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_longer_run_goes_on_from_a_shorter_one(make_config, tmp_path, variant):
+    whole = run_training(make_config(**VARIANTS[variant])).output_dir
+    parts = {"output_dir": str(tmp_path / "parts"), "resume": "auto"}
+    for epochs in (2, 4):
+        run_training(make_config(**merged(VARIANTS[variant], {**parts, "trainer": {"max_epochs": epochs}})))
+    assert_same_run(whole, tmp_path / "parts")
+
+
+def test_resume_from_best_drops_what_came_after_it(make_config, tmp_path):
+    slow = {"train": {"optimizer": {"lr": 1e-3}}}
+    whole = run_training(make_config(**slow, trainer={"max_epochs": 2})).output_dir
+    (whole / "best.ckpt").rename(tmp_path / "kept.ckpt")
+    run_training(make_config(**slow, resume="auto"))
+    (tmp_path / "kept.ckpt").rename(whole / "kept.ckpt")
+    run_training(make_config(**slow, resume=str(whole / "kept.ckpt"), trainer={"max_epochs": 3}))
+    assert [row["epoch"] for row in rows(whole / "metrics.csv")] == ["1", "2", "3"]
+
+
+def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_epoch(make_config):
+    config = make_config(extensions=press_ctrl_c(10, times=2))
+    with pytest.raises(TrainingInterrupted, match="resume=auto") as caught:
+        run_training(config)
+    assert caught.value.exit_code == 130
+    assert load_checkpoint(Path(config.output_dir) / "last.ckpt")["training"]["position"] == (1, 0)
+
+
+def test_a_run_is_never_written_over(make_config):
+    run_training(make_config())
+    with pytest.raises(ConfigError, match=r"already holds a run: say resume=auto"):
+        run_training(make_config())
+
+
+def test_another_model_is_refused(make_config):
+    run_training(make_config())
+    with pytest.raises(CheckpointError, match=r"r_max"):
+        run_training(make_config(model={"r_max": 3.9}, resume="auto"))
+
+
+def test_other_data_in_mid_epoch_are_refused(make_config):
+    with pytest.raises(TrainingInterrupted):
+        run_training(make_config(extensions=press_ctrl_c(10)))
+    with pytest.raises(CheckpointError, match="mid-epoch"):
+        run_training(make_config(data={"batch": {"size": 4}}, resume="auto"))
