@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nequip.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from nequip.interop import load
 
 __all__ = ["__version__", "load"]
 
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

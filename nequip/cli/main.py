@@ -12,10 +12,10 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-import nequip
 from nequip.errors import NequIPError, did_you_mean
+from nequip.version import VERSION
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -46,8 +46,13 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """`nequip COMMAND ...`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] in COMMANDS:
-        return run(words[0], words[1:], prog=f"nequip {words[0]}")
+    if not words or words[0] not in COMMANDS:
+        _without_command(words)
+    return run(words[0], words[1:], prog=f"nequip {words[0]}")
+
+
+def _without_command(words: list[str]) -> NoReturn:
+    """Help, version, or the nearest command to one that does not exist."""
     listed = "\n".join(f"  {name:10}{command.summary}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         "nequip",
@@ -55,10 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=f"commands:\n{listed}\n\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"e3forge {nequip.__version__}")
+    parser.add_argument("--version", action="version", version=f"e3forge {VERSION}")
     parser.add_argument("command", metavar="COMMAND", help="one of those below")
     name = parser.parse_known_args(words or ["--help"])[0].command
-    parser.error(f"no command is called {name!r}{did_you_mean(name, COMMANDS)}: there are {', '.join(COMMANDS)}.")
+    near = did_you_mean(name, COMMANDS)
+    parser.error(f"no command is called {name!r}{near}: there are {', '.join(COMMANDS)}.")
 
 
 def train(argv: Sequence[str] | None = None) -> int:

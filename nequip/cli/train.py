@@ -23,6 +23,7 @@ ENDS = {
 }
 FILES = {
     "best.nequip": "weights of the best epoch",
+    "best_raw.nequip": "those weights without the moving average",
     "last.nequip": "weights at the end",
     "last.ckpt": "state to go on from",
     "metrics.csv": "losses and errors, epoch by epoch",
@@ -137,6 +138,10 @@ def _report(config: RunConfig, outcome: TrainingOutcome) -> dict[str, Evaluation
 
     on_gpu = config.trainer.accelerator not in ("cpu", "mps") and torch.cuda.is_available()
     potential = load(outcome.best, device="cuda" if on_gpu else "cpu")
+    print(
+        f"\nEvaluating {outcome.best} on {len(outcome.data.val) + len(outcome.data.test)} frames ...",
+        flush=True,
+    )
     evaluations = {
         name: evaluate(potential, dataset, batch_size=config.data.batch.val_size)
         for name, dataset in (("val", outcome.data.val), ("test", outcome.data.test))
@@ -158,7 +163,7 @@ def _summary(outcome: TrainingOutcome, evaluations: Mapping[str, Evaluation]) ->
         # What fits a terminal; the whole table is in the report.
         shown = {key: error for key, error in evaluation.errors.items() if SHOWN.match(key)}
         lines += [f"\nErrors of {outcome.best.name}, {name} frames:", error_table(shown).text()]
-    lines += [f"\nIn {folder}:", *(f"  {name:15}{FILES[name]}" for name in FILES if (folder / name).exists())]
+    lines += [f"\nIn {folder}:", *(f"  {name:17}{FILES[name]}" for name in FILES if (folder / name).exists())]
     lines += [
         "\nTo use it in ASE:",
         "  from nequip.calculators import NequIPCalculator",

@@ -18,7 +18,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nequip.config.locate import shipped_configs
+from nequip.config.locate import config_file, shipped_configs
 from nequip.config.schema import RunConfig
 from nequip.config.sources import Sources, line_of, readable, section_of
 from nequip.config.validate import validate
@@ -27,8 +27,8 @@ from nequip.errors import ConfigError, did_you_mean
 GROUPS = ("data", "model", "train", "trainer", "experiment")
 
 
-def compose(file: Path, words: Sequence[str] = ()) -> RunConfig:
-    """The run that a file describes, changed by `key=value` words.
+def compose(file: str | Path, words: Sequence[str] = ()) -> RunConfig:
+    """The run that a YAML file describes, changed by `key=value` words.
 
     Any valid key can be set, whether the file mentions it or not. `group=choice` takes a file of the
     groups data, model, train, trainer and experiment, from beside the file or shipped.
@@ -36,18 +36,10 @@ def compose(file: Path, words: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: one line for each mistake in the file and in the words.
     """
+    file = config_file(Path(file))
     overrides = [_parse(word) for word in words]
     for override in overrides:
-        if override.is_sweep_override():
-            raise ConfigError(
-                f"{override.input_line}: several values need --multirun; a list is written "
-                f"{override.key_or_group}=[...], and text with a comma in two kinds of quotes."
-            )
-        if str(override.key_or_group).startswith("hydra"):
-            raise ConfigError(f"{override.input_line}: Hydra only composes here; results go to output_dir.")
-        if _is_choice(override) and not isinstance(override.value(), str):
-            group = override.key_or_group
-            raise ConfigError(f"{override.input_line}: write {group}=CHOICE or {group}.KEY=VALUE.")
+        _check(override)
     composed = _compose(file, overrides)
     return validate(_plain(composed, file), _sources(file, overrides, composed.hydra.runtime.choices))
 
@@ -78,6 +70,19 @@ def _parse(word: str) -> Override:
             raise ConfigError(f"{word!r} is not of the form key=value.") from None
         quoted = value.replace("\\", "\\\\").replace('"', '\\"')
         return parser.parse_overrides([f'{key}="{quoted}"'])[0]
+
+
+def _check(override: Override) -> None:
+    word, key = override.input_line, str(override.key_or_group)
+    if override.is_sweep_override():
+        raise ConfigError(
+            f"{word}: several values need --multirun; a list is written {key}=[...], "
+            "and text with a comma in two kinds of quotes."
+        )
+    if key.split(".")[0] == "hydra":
+        raise ConfigError(f"{word}: Hydra only composes here; results go to output_dir.")
+    if _is_choice(override) and not isinstance(override.value(), str):
+        raise ConfigError(f"{word}: write {key}=CHOICE or {key}.KEY=VALUE.")
 
 
 def _compose(file: Path, overrides: Sequence[Override]) -> DictConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import nequip
 from nequip.errors import ConfigError, did_you_mean
 
 EXPERIMENTS = "experiment"
@@ -13,7 +12,7 @@ EXPERIMENTS = "experiment"
 
 def shipped_configs() -> Path:
     """The folder of shipped groups: inside an installed package, at the top of a checkout."""
-    package = Path(nequip.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 

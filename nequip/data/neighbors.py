@@ -90,12 +90,17 @@ def find_neighbors(frame: Frame, types: IntArray, cutoffs: Cutoffs, where: str =
     """All ordered pairs within their cutoff, sorted by center, ties in vesin's order.
 
     Raises:
-        DataError: for positions that are not finite, a periodic direction without a lattice
+        DataError: for positions or a cell that are not finite, a periodic direction without a lattice
             vector, and atoms closer than 0.02 Å.
     """
     if not np.isfinite(frame.positions).all():
         atom = int(np.argwhere(~np.isfinite(frame.positions))[0, 0])
         raise DataError(f"{where}: the position of atom {atom} is not a finite number.")
+    if not np.isfinite(frame.cell).all():
+        raise DataError(f"{where}: its cell is not made of finite numbers.")
+    if frame.num_atoms == 0:
+        none = np.zeros(0, dtype=np.int64)
+        return Neighbors(none, none, none.reshape(0, 3))
     box = _complete_cell(frame, where)
     pairs = NeighborList(cutoff=cutoffs.r_max, full_list=True, sorted=False, n_threads=1)
     center, neighbor, shift, distance = pairs.compute(

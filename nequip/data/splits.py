@@ -124,6 +124,8 @@ def fixed_split(path: Path, num_frames: int) -> Split:
         wrong = f"{unknown[0]!r}{did_you_mean(unknown[0], PARTS)}" if unknown else "no 'train'"
         raise DataError(f"{path}: it holds {wrong}; the arrays are called train, val and test.")
     parts = [_checked(arrays.get(part, []), num_frames, f"{path}, {part}") for part in PARTS]
+    if not len(parts[0]):
+        raise DataError(f"{path} names no training frame.")
     for first, second in ((0, 1), (0, 2), (1, 2)):
         shared = np.intersect1d(parts[first], parts[second])
         if len(shared):

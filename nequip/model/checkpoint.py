@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ import safetensors.torch
 import torch
 from pydantic import ValidationError
 
-import nequip
 from nequip.errors import CheckpointError
 from nequip.model.card import DtypeName, ModelCard
 from nequip.model.potential import Potential
 from nequip.model.registry import get_architecture
+from nequip.version import VERSION
 
 FORMAT = "nequip-potential"
-VERSION = 1
+FORMAT_VERSION = 1
 
 # What turns the header of version n into that of version n + 1.
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
@@ -38,9 +37,9 @@ def save(potential: Potential, path: str | Path) -> None:
         CheckpointError: when the file cannot be written (full disk, no such folder, ...).
     """
     path = Path(path)
-    versions = {"e3forge": nequip.__version__, "torch": torch.__version__}
+    versions = {"e3forge": VERSION, "torch": torch.__version__}
     card = potential.card.model_copy(update={"versions": versions})
-    header = {"format": FORMAT, "version": str(VERSION), "card": card.model_dump_json()}
+    header = {"format": FORMAT, "version": str(FORMAT_VERSION), "card": card.model_dump_json()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in potential.state_dict().items()}
     write_atomically(path, safetensors.torch.save(tensors, header))
 
@@ -51,17 +50,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         CheckpointError: when the file cannot be written.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error}; a file that was there before is unharmed."
         ) from error
@@ -94,12 +91,12 @@ def _parse_card(header: dict[str, str], path: Path) -> ModelCard:
     try:
         version = int(header["version"])
         card = json.loads(header["card"])
-        if version > VERSION:
+        if version > FORMAT_VERSION:
             raise CheckpointError(
-                f"{path} has format version {version}, and this e3forge {nequip.__version__} reads up to "
-                f"{VERSION}: install a newer e3forge."
+                f"{path} has format version {version}, and this e3forge {VERSION} reads up to "
+                f"{FORMAT_VERSION}: install a newer e3forge."
             )
-        for step in range(version, VERSION):
+        for step in range(version, FORMAT_VERSION):
             card = MIGRATIONS[step](card)
         return ModelCard.model_validate(card)
     except (KeyError, ValueError, ValidationError) as error:

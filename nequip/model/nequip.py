@@ -37,7 +37,7 @@ PRESET_COMMON: dict[str, Any] = {
 }
 
 
-class NequIPConfig(ModelConfig):
+class NequIPConfig(ModelConfig, frozen=True):
     """The shape of a NequIP. `size` gives the published presets; any key given beside it wins."""
 
     name: Literal["nequip"] = "nequip"
@@ -109,9 +109,7 @@ class NequIP(Potential):
         self.radial_scale = 2 * pi / config.r_max**2
 
         # Layers
-        neighbors = per_type_tensor(
-            config.avg_num_neighbors, card.type_names, default=1.0, key="model.avg_num_neighbors"
-        )
+        neighbors = _per_type(config, "avg_num_neighbors", default=1.0)
         irreps_sh = Irreps((1, Irrep(degree, (-1) ** degree)) for degree in range(config.l_max + 1))
         irreps = Irreps([(type_features, Irrep(0, 1))])
         scalars = Irreps([(config.widths[0], Irrep(0, 1))])
@@ -160,6 +158,7 @@ class NequIP(Potential):
 
 def _per_type(config: NequIPConfig, key: str, *, default: float) -> Float[Tensor, " type"]:
     value = getattr(config, key)
+    assert value != "auto", f"{key} is not resolved"
     return per_type_tensor(value, tuple(config.type_names), default=default, key=f"model.{key}")
 
 

@@ -16,14 +16,14 @@ from nequip.model.potential import Potential
 GROUP = "nequip.models"
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(BaseModel, frozen=True):
     """What every architecture is told; each adds its own keys in a subclass.
 
     Values left at "auto" are filled in from the statistics of the training set before the model
     is built; the resolved configuration is saved with the run and in the card.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     name: str = "nequip"
     type_names: tuple[str, ...] | Literal["auto"] = "auto"

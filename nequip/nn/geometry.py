@@ -21,7 +21,11 @@ class EdgeGeometry(NamedTuple):
 def edge_geometry(graph: AtomicGraph) -> EdgeGeometry:
     """`r_ij = r_j - r_i + S @ cell`, split into length and direction."""
     offset = torch.bmm(graph.shift.unsqueeze(1), graph.cell[graph.batch[graph.center]]).squeeze(1)
-    vector = graph.positions.index_select(0, graph.neighbor) - graph.positions.index_select(0, graph.center) + offset
+    vector = (
+        graph.positions.index_select(0, graph.neighbor)
+        - graph.positions.index_select(0, graph.center)
+        + offset
+    )
     length = torch.linalg.vector_norm(vector, dim=1)
     return EdgeGeometry(vector / length.unsqueeze(1), length)
 

@@ -30,7 +30,7 @@ class BesselBasis(torch.nn.Module):
         return torch.sin(angle * self.roots) / angle
 
 
-def polynomial_cutoff(x: Float[Tensor, "..."], p: int) -> Float[Tensor, "..."]:
+def polynomial_cutoff(x: Float[Tensor, ...], p: int) -> Float[Tensor, ...]:
     """1 at x = 0, and 0 with two derivatives at x = 1; 0 beyond.
 
     `1 - (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) - p(p+1)/2 x^(p+2)`. Source: arXiv:2003.03123, eq. 8.

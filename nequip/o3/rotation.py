@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from nequip.o3.irreps import Irrep
 from nequip.o3.spherical_harmonics import spherical_harmonics
 from nequip.typing import Float, Tensor
-
-import torch
 
 
 def wigner_d(matrix: Float[Tensor, "3 3"], irrep: Irrep) -> Float[Tensor, "m m"]:

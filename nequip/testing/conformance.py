@@ -53,7 +53,7 @@ class PotentialConformance(PropertySuite):
 
     @each_kind
     def test_prediction_is_complete(self, potential: Potential, kind: str) -> None:
-        """E = Σ_i E_i; stress = -virial / |V|, NaN without a volume; all in float64, without history."""
+        """E = Σ_i E_i; stress = -virial / |V|, NaN without a volume; float64, finite, without history."""
 
         def check(frame: Frame) -> None:
             prediction = predict(potential, frame)
@@ -63,6 +63,7 @@ class PotentialConformance(PropertySuite):
             assert [tuple(value.shape) for value in values] == shapes[: len(values)]
             assert {value.dtype for value in values} == {torch.float64}
             assert not any(value.requires_grad for value in values)
+            assert all(value.isfinite().all() for value in values if value is not prediction.stress)
             total = prediction.atomic_energies.sum().reshape(1)
             assert_close(prediction.energy, total, self.symmetry_tolerance, "energy")
             if not potential.card.energy_only:
@@ -246,8 +247,8 @@ class PotentialConformance(PropertySuite):
             for name, scale in scales.items():
                 if scale is None:
                     continue
-                jump = float((getattr(inside, name) - getattr(outside, name)).abs().max())
-                allowed = self.jump_tolerance * max(self.floor, float(scale.abs().max()))
+                jump = float((getattr(inside, name) - getattr(outside, name)).detach().abs().max())
+                allowed = self.jump_tolerance * max(self.floor, float(scale.detach().abs().max()))
                 assert jump <= allowed, f"{name} of {pair} jumps by {jump:.3g} at the cutoff"
 
     def test_flags_of_autograd_change_nothing(self, potential: Potential) -> None:

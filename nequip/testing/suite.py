@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nequip.data.frame import Frame
@@ -58,6 +58,5 @@ class PropertySuite(ABC):
 
     def for_all(self, check: Callable[..., None], *strategies: st.SearchStrategy) -> None:
         """Run `check` on what the strategies draw, the same every time."""
-        phases = (Phase.generate, Phase.shrink)
-        few = settings(max_examples=self.num_examples, derandomize=True, deadline=None, phases=phases)
+        few = settings(max_examples=self.num_examples, derandomize=True, deadline=None)
         few(given(*strategies)(check))()

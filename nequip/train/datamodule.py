@@ -24,10 +24,16 @@ class EpochBatches:
     """
 
     def __init__(self, loader: DataLoader[AtomicGraph]):
-        self._loader = loader
+        self._loader: DataLoader[AtomicGraph] | None = loader
 
     def __iter__(self) -> Iterator[AtomicGraph]:
-        return iter(self._loader)
+        # Lightning makes iterators that it drops at once; a generator starts no workers for them.
+        assert self._loader is not None
+        yield from self._loader
+
+    def close(self) -> None:
+        """Let go of the workers, which would otherwise wait for the garbage collector to stop them."""
+        self._loader = None
 
 
 class GraphDataModule(pl.LightningDataModule):
@@ -49,6 +55,7 @@ class GraphDataModule(pl.LightningDataModule):
         self._seed = seed
         self._num_workers = num_workers
         self._sampler: GraphBatchSampler | None = None
+        self._batches: EpochBatches | None = None
         self._epoch, self._first_batch = 0, 0
 
     @property
@@ -73,15 +80,21 @@ class GraphDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> EpochBatches:
         limits = BatchLimits(self._batch.size, self._batch.max_atoms, self._batch.max_edges)
         self._sampler = self._new_sampler(self.train_set, limits, shuffle=True)
-        # Workers ask for the first batches as soon as Lightning makes the iterator, before any hook.
+        # Lightning fetches the first batch before it calls any hook of the epoch.
         self.start_epoch(self._epoch, self._first_batch)
-        return EpochBatches(make_loader(self.train_set, self._sampler, self._num_workers))
+        self._batches = EpochBatches(make_loader(self.train_set, self._sampler, self._num_workers))
+        return self._batches
 
     def val_dataloader(self) -> DataLoader[AtomicGraph] | list[DataLoader[AtomicGraph]]:
         if self.val_set is None:
             return []
         sampler = self._new_sampler(self.val_set, BatchLimits(self._batch.val_size), shuffle=False)
         return make_loader(self.val_set, sampler, self._num_workers)
+
+    def close(self) -> None:
+        """Stop the workers."""
+        if self._batches is not None:
+            self._batches.close()
 
     def _new_sampler(self, dataset: GraphDataset, limits: BatchLimits, *, shuffle: bool) -> GraphBatchSampler:
         return GraphBatchSampler(

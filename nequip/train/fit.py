@@ -84,6 +84,8 @@ class Fit:
                 position = (self._trainer.current_epoch, self._trainer.fit_loop.batch_idx)
                 raise out_of_memory(self.module.current_graph, position) from error
             raise
+        finally:
+            self.datamodule.close()
         return "early_stopping" if self._early_stopping and self._early_stopping.reason else "max_epochs"
 
     def _interrupted(self, how: str) -> TrainingInterrupted:

@@ -20,9 +20,10 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
+    site = folder / "it's a (site), x=1"  # Hydra's grammar knows most of these characters
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
+        archive.extractall(site)
+    return site
 
 
 def test_configurations_are_inside(unpacked: Path):

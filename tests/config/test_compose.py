@@ -121,6 +121,12 @@ def test_the_printed_configuration_composes_to_the_same_run(write: Write):
     assert compose(write(to_yaml(run))) == run
 
 
+def test_a_list_given_as_a_word_may_be_longer_than_that_of_the_file(write: Write):
+    file = write(SMALL + "train: {loss: {schedule: []}}\n")
+    (line,) = mistakes(file, "train.loss.schedule=[{epoch: 1, weights: {}, extra: 2}]")
+    assert line == "train.loss.schedule[0].extra: no such key [command line]"
+
+
 def test_environment_variables_can_be_used(write: Write, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FRAMES", "/data")
     assert compose(write("data: {file: '${oc.env:FRAMES}/a.xyz'}")).data.file == "/data/a.xyz"

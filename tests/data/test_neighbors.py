@@ -31,7 +31,10 @@ GEOMETRIES = {
     "left-handed cell": (SKEWED[[1, 0, 2]], (True, True, True)),
     "slab with a third vector": (np.diag([3.0, 4.0, 20.0]), (True, True, False)),
     "slab without a third vector": (np.diag([3.0, 4.0, 0.0]), (True, True, False)),
-    "skewed slab, second axis open": (np.array([[3.0, 0, 0], [0, 0, 0], [1.5, 0.5, 4.0]]), (True, False, True)),
+    "skewed slab, second axis open": (
+        np.array([[3.0, 0, 0], [0, 0, 0], [1.5, 0.5, 4.0]]),
+        (True, False, True),
+    ),
     "wire": (np.diag([0.0, 0.0, 2.5]), (False, False, True)),
     "cell but not periodic": (4.0 * CUBE, (False, False, False)),
 }
@@ -56,11 +59,9 @@ def edges(frame: Frame, cutoffs: Cutoffs) -> set[tuple[int, ...]]:
 
 def all_pairs(frame: Frame, r_max: float) -> set[tuple[int, ...]]:
     """Every pair within `r_max`, by trying images far beyond those that can matter."""
-    span = np.ptp(frame.positions, axis=0).max() + r_max
-    reach = [0, 0, 0]
-    if any(frame.pbc):
-        heights = 1 / np.linalg.norm(np.linalg.pinv(frame.cell), axis=0)
-        reach = [int(np.ceil(2 * span / h)) if p else 0 for h, p in zip(heights, frame.pbc, strict=True)]
+    span = np.linalg.norm(np.ptp(frame.positions, axis=0)) + r_max
+    per_length = np.linalg.norm(np.linalg.pinv(frame.cell), axis=0)  # cells crossed
+    reach = [int(np.ceil(span * c)) if p else 0 for c, p in zip(per_length, frame.pbc, strict=True)]
     found = set()
     for shift in itertools.product(*(range(-n, n + 1) for n in reach)):
         offsets = frame.positions[None] - frame.positions[:, None] + np.array(shift) @ frame.cell
@@ -169,7 +170,10 @@ PAIR = np.array([[0.0, 0, 0], [0, 0, 1.0]])
 @pytest.mark.parametrize(
     ("frame", "sentence"),
     [
-        (Frame(np.array([1, 1]), np.array([[0, 0, 0], [0, np.nan, 0]])), "position of atom 1 is not a finite"),
+        (
+            Frame(np.array([1, 1]), np.array([[0, 0, 0], [0, np.nan, 0]])),
+            "position of atom 1 is not a finite",
+        ),
         (Frame(np.array([1, 1]), np.array([[0, 0, 0], [0, 0, 0.01]])), "atoms 0 and 1 overlap.*0.0100 Å"),
         (Frame(np.array([1, 1]), PAIR, np.diag([3.0, 0, 3.0]), (True,) * 3), "direction 1 is periodic but"),
         (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 
 from nequip.data.graph import AtomicGraph
@@ -19,7 +17,7 @@ from nequip.nn.radial import polynomial_cutoff
 class ToyConfig(ModelConfig):
     """`variant` names a class of this file."""
 
-    name: str = "conformance_toy"
+    name: str = "toy"
     variant: str = "LennardJones"
 
 
@@ -129,6 +127,13 @@ class Intensive(LennardJones):
         return super().atomic_energies(graph) / number[graph.batch]
 
 
+class SkipsOwnImages(LennardJones):
+    """An atom does not feel its own periodic images."""
+
+    def envelope(self, geometry: EdgeGeometry, graph: AtomicGraph) -> torch.Tensor:
+        return super().envelope(geometry, graph) * (graph.center != graph.neighbor)
+
+
 class DividesByNeighbors(LennardJones):
     """A mean over neighbors, of which there may be none."""
 
@@ -155,14 +160,6 @@ class OppositeStress(LennardJones):
     def forward(self, graph: AtomicGraph) -> Prediction:
         prediction = super().forward(graph)
         return prediction._replace(stress=-prediction.stress, virial=-prediction.virial)
-
-
-class StressPerAtom(LennardJones):
-    """Divides by the number of atoms in place of the volume."""
-
-    def forward(self, graph: AtomicGraph) -> Prediction:
-        prediction = super().forward(graph)
-        return prediction._replace(stress=-prediction.virial / graph.num_atoms)
 
 
 class HardCutoff(LennardJones):
@@ -240,9 +237,7 @@ class Noisy(LennardJones):
 
 
 class Unseeded(LennardJones):
-    """Draws its weights from wherever the global random numbers are."""
-
-    seeded: ClassVar[bool] = False
+    """Draws its weights from wherever the global random numbers are; see `build`."""
 
 
 class RoughInFloat32(LennardJones):
@@ -285,7 +280,7 @@ class IdleParameter(LennardJones):
 
 def build(config: ToyConfig) -> LennardJones:
     card = ModelCard(
-        architecture="conformance_toy",
+        architecture="toy",
         config=config.model_dump(mode="json"),
         type_names=tuple(config.type_names),
         r_max=config.r_max,
@@ -301,4 +296,4 @@ def build(config: ToyConfig) -> LennardJones:
         return variant(config, card)
 
 
-ARCHITECTURE = Architecture("conformance_toy", ToyConfig, build)
+ARCHITECTURE = Architecture("toy", ToyConfig, build)

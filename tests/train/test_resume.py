@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from nequip.config.schema import RunConfig
 from nequip.errors import CheckpointError, ConfigError
 from nequip.train.callbacks.stop import TrainingInterrupted
 from nequip.train.checkpointing import load_checkpoint
@@ -45,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         }
     },
     "budget": {"data": {"batch": {"max_atoms": 17}}},
+    "workers": {"data": {"num_workers": 1}},
     "validation_every_second_epoch": {"trainer": {"check_val_every_n_epoch": 2}},
 }
 
@@ -92,64 +93,70 @@ def rows(path: Path) -> list[dict[str, str]]:
         return [{name: value for name, value in row.items() if name != "time"} for row in csv.DictReader(file)]
 
 
+@pytest.fixture(scope="module")
+def whole_runs() -> dict[str, Path]:
+    """Output folders of uninterrupted runs by variant, filled as tests ask for them."""
+    return {}
+
+
 @pytest.fixture
-def interrupted_and_resumed(make_config):
-    """Folders of a whole run and of one interrupted at the given steps, by the given variant."""
+def whole(make_config, whole_runs, tmp_path_factory):
+    def run(variant: str) -> Path:
+        if variant not in whole_runs:
+            folder = tmp_path_factory.mktemp("whole") / "run"
+            whole_runs[variant] = run_training(make_config(**VARIANTS[variant], output_dir=str(folder))).output_dir
+        return whole_runs[variant]
 
-    def make(variant: dict[str, Any], *steps: int, **options: Any) -> tuple[Path, Path]:
-        def config(folder: str, **changes: Any) -> RunConfig:
-            base = make_config().output_dir
-            return make_config(**merged(variant, {"output_dir": f"{base}_{folder}", **changes}))
+    return run
 
-        whole = run_training(config("whole")).output_dir
+
+@pytest.fixture
+def resumed(make_config):
+    """The output folder of a run that Ctrl-C stopped in the steps given."""
+
+    def run(variant: str, *steps: int, **options: Any) -> Path:
+        changes = {**VARIANTS[variant], "resume": "auto"}
         for step in steps:
             with pytest.raises(TrainingInterrupted):
-                run_training(config("parts", resume="auto", extensions=press_ctrl_c(step, **options)))
-        return whole, run_training(config("parts", resume="auto")).output_dir
+                run_training(make_config(**changes, extensions=press_ctrl_c(step, **options)))
+        return run_training(make_config(**changes)).output_dir
 
-    return make
-
-
-@pytest.mark.parametrize("step", [7, 8, 13, 14])  # of 7 in an epoch: first, second, last
-@pytest.mark.parametrize("variant", ["plateau", "noise"])
-def test_resume_after_ctrl_c_at_any_batch_of_an_epoch(interrupted_and_resumed, variant, step):
-    assert_same_run(*interrupted_and_resumed(VARIANTS[variant], step))
+    return run
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_resume_in_mid_epoch_keeps_every_kind_of_state(interrupted_and_resumed, variant):
-    assert_same_run(*interrupted_and_resumed(VARIANTS[variant], 10))
-
-
-def test_resume_after_several_interruptions(interrupted_and_resumed):
-    assert_same_run(*interrupted_and_resumed(VARIANTS["noise"], 2, 4, 16))
-
-
-def test_ctrl_c_in_validation_stops_after_the_epoch(interrupted_and_resumed):
-    assert_same_run(*interrupted_and_resumed({}, 14, hook="on_validation_batch_start"))
-
-
-def test_resume_with_loader_workers(interrupted_and_resumed):
-    assert_same_run(*interrupted_and_resumed({"data": {"num_workers": 1}}, 10))
+@pytest.mark.parametrize("step", [7, 8, 12, 13])  # first, second, last but one, last of an epoch of 7
+def test_resume_after_ctrl_c_in_any_batch_of_an_epoch(whole, resumed, step):
+    assert_same_run(whole("noise"), resumed("noise", step))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_longer_run_goes_on_from_a_shorter_one(make_config, tmp_path, variant):
-    whole = run_training(make_config(**VARIANTS[variant])).output_dir
-    parts = {"output_dir": str(tmp_path / "parts"), "resume": "auto"}
+def test_resume_in_mid_epoch_keeps_every_kind_of_state(whole, resumed, variant):
+    assert_same_run(whole(variant), resumed(variant, 10))
+
+
+def test_resume_after_several_interruptions(whole, resumed):
+    assert_same_run(whole("noise"), resumed("noise", 2, 4, 16))
+
+
+def test_ctrl_c_in_validation_stops_after_the_epoch(whole, resumed):
+    assert_same_run(whole("plateau"), resumed("plateau", 14, hook="on_validation_batch_start"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_longer_run_goes_on_from_a_shorter_one(make_config, whole, variant):
     for epochs in (2, 4):
-        run_training(make_config(**merged(VARIANTS[variant], {**parts, "trainer": {"max_epochs": epochs}})))
-    assert_same_run(whole, tmp_path / "parts")
+        longer = merged(VARIANTS[variant], {"resume": "auto", "trainer": {"max_epochs": epochs}})
+        outcome = run_training(make_config(**longer))
+    assert_same_run(whole(variant), outcome.output_dir)
 
 
-def test_resume_from_best_drops_what_came_after_it(make_config, tmp_path):
+def test_resume_from_an_earlier_epoch_drops_the_rows_after_it(make_config):
     slow = {"train": {"optimizer": {"lr": 1e-3}}}
-    whole = run_training(make_config(**slow, trainer={"max_epochs": 2})).output_dir
-    (whole / "best.ckpt").rename(tmp_path / "kept.ckpt")
+    folder = run_training(make_config(**slow, trainer={"max_epochs": 2})).output_dir
+    earlier = str(shutil.copy(folder / "best.ckpt", folder / "earlier.ckpt"))
     run_training(make_config(**slow, resume="auto"))
-    (tmp_path / "kept.ckpt").rename(whole / "kept.ckpt")
-    run_training(make_config(**slow, resume=str(whole / "kept.ckpt"), trainer={"max_epochs": 3}))
-    assert [row["epoch"] for row in rows(whole / "metrics.csv")] == ["1", "2", "3"]
+    run_training(make_config(**slow, resume=earlier, trainer={"max_epochs": 3}))
+    assert [row["epoch"] for row in rows(folder / "metrics.csv")] == ["1", "2", "3"]
 
 
 def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_epoch(make_config):

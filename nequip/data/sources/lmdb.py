@@ -44,10 +44,10 @@ def read_meta(path: Path) -> str | None:
 
 
 class Reader:
-    """An open shard."""
+    """A shard, opened for each read: LMDB allows a process to have a file open only once."""
 
     def __init__(self, path: Path):
-        self._environment = _open(path)
+        self._path = path
 
     def column(self, name: str) -> NDArray[Any]:
         """All rows of `num_atoms`, `group` or `numbers`."""
@@ -58,7 +58,7 @@ class Reader:
         return self._get(_key(index))
 
     def _get(self, key: bytes) -> Columns:
-        with self._environment.begin() as transaction:
+        with _open(self._path) as environment, environment.begin() as transaction:
             record = transaction.get(key)
         if record is None:
             raise KeyError(key)

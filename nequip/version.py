@@ -1,0 +1,3 @@
+"""The version of the distribution `e3forge`."""
+
+VERSION = "0.1.0"
