@@ -172,10 +172,3 @@ def test_a_file_that_cannot_be_written_is_named(xyz, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         convert(xyz, tmp_path / "file" / "out")
-
-
-def test_progress_is_told_in_lines_without_a_terminal(capsys):
-    from nequip.data.progress import progress
-
-    assert list(progress(range(3), "counting", 3, every=0.0)) == [0, 1, 2]
-    assert capsys.readouterr().err.splitlines()[-1] == "counting: 2 of 3 frames, 0 s"

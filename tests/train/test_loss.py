@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from nequip.config.schema import LossConfig
+from nequip.data.graph import AtomicGraph, Labels, collate
+from nequip.errors import ConfigError
+from nequip.nn.derivatives import Prediction
+from nequip.train.loss import Loss
+
+NAN = math.nan
+
+
+def labelled(energy: float, forces: list[list[float]], weight: float = 1.0, stress: float = NAN) -> AtomicGraph:
+    """A structure of types 0, 1, 0, 1, ... without edges."""
+    number = len(forces)
+    none = torch.zeros(0, dtype=torch.int64)
+    labels = Labels(
+        energy=torch.tensor([energy], dtype=torch.float64),
+        forces=torch.tensor(forces, dtype=torch.float64),
+        stress=torch.full((1, 3, 3), stress, dtype=torch.float64),
+        weight=torch.tensor([weight], dtype=torch.float64),
+        group=torch.tensor([0]),
+        index=torch.tensor([0]),
+    )
+    return AtomicGraph(
+        positions=torch.zeros(number, 3, dtype=torch.float64),
+        types=torch.arange(number) % 2,
+        center=none,
+        neighbor=none,
+        row_ptr=torch.zeros(number + 1, dtype=torch.int64),
+        transpose=none,
+        shift=torch.zeros(0, 3, dtype=torch.float64),
+        cell=torch.zeros(1, 3, 3, dtype=torch.float64),
+        batch=torch.zeros(number, dtype=torch.int64),
+        labels=labels,
+    )
+
+
+def zeros(graph: AtomicGraph) -> Prediction:
+    """A potential that says zero to everything, and can be differentiated."""
+
+    def zero(like: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(like).requires_grad_()
+
+    labels = graph.labels
+    return Prediction(
+        zero(labels.energy), zero(graph.positions[:, 0]), zero(labels.forces), zero(labels.stress), None
+    )
+
+
+def only(name: str, **options: object) -> Loss:
+    """A loss of one term."""
+    terms: dict[str, object] = {"energy": None, "forces": None, "stress": None, name: options}
+    return Loss(LossConfig.model_validate(terms), ("H", "O"))
+
+
+def value(loss: Loss, graph: AtomicGraph) -> float:
+    return float(loss.combine(loss(zeros(graph), graph)))
+
+
+FORCES = [[3.0, 0.0, 4.0], [0.0, 0.0, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"kind": "mse"}, (9 + 16 + 0.25) / 6),
+        ({"kind": "mae"}, 7.5 / 6),
+        ({"kind": "huber", "delta": 1.0}, (2.5 + 3.5 + 0.125) / 6),
+        ({"kind": "mse", "type_weights": {"O": 2.0}}, (9 + 16 + 2 * 0.25) / 6),
+        ({"kind": "mse", "weight": 7.0}, 7 * (9 + 16 + 0.25) / 6),
+    ],
+)
+def test_a_term_is_the_mean_over_components(options, expected):
+    assert value(only("forces", **options), labelled(0.0, FORCES)) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(("per_atom", "expected"), [(True, 9.0), (False, 36.0)])
+def test_energy_counts_per_atom_or_in_total(per_atom, expected):
+    assert value(only("energy", per_atom=per_atom), labelled(6.0, FORCES)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("norm", "scale"), [(99, 1.0), (100, 0.7), (250, 0.4), (300, 0.1), (900, 0.1)])
+def test_stratified_huber_shrinks_delta_with_the_reference_force(norm, scale):
+    loss = only("forces", kind="stratified_huber", delta=0.01)
+    delta = 0.01 * scale
+    expected = delta * (norm - 0.5 * delta) / 3
+    assert value(loss, labelled(0.0, [[0.0, norm, 0.0]])) == pytest.approx(expected, rel=1e-12)
+
+
+def test_missing_labels_are_left_out_of_sum_and_count():
+    some = collate([labelled(1.0, FORCES), labelled(NAN, [[NAN] * 3, [2.0, NAN, 0.0]], stress=1.0)])
+    terms = Loss(LossConfig.model_validate({"stress": {}}), ("H", "O"))(zeros(some), some)
+    counts = {name: float(term.count) for name, term in terms.items()}
+    assert counts == {"energy": 1, "forces": 8, "stress": 9}
+    assert float(terms["forces"].total) == pytest.approx(9 + 16 + 0.25 + 4)
+
+
+def test_a_batch_without_labels_has_zero_loss_and_zero_gradient():
+    graph = labelled(NAN, [[NAN] * 3])
+    loss = Loss(LossConfig.model_validate({"stress": {}, "forces": {"kind": "stratified_huber"}}), ("H", "O"))
+    prediction = zeros(graph)
+    total = loss.combine(loss(prediction, graph))
+    total.backward()
+    assert float(total.detach()) == 0
+    for predicted in (prediction.energy, prediction.forces, prediction.stress):
+        assert torch.equal(predicted.grad, torch.zeros_like(predicted))
+
+
+def test_a_prediction_of_nan_without_a_label_leaves_no_trace():
+    # What a model says of the stress of a molecule.
+    graph = labelled(1.0, FORCES)
+    energy = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    prediction = zeros(graph)._replace(stress=(energy * NAN)[:, None, None].expand(1, 3, 3), energy=energy)
+    loss = Loss(LossConfig.model_validate({"stress": {}}), ("H", "O"))
+    loss.combine(loss(prediction, graph)).backward()
+    assert torch.isfinite(energy.grad).all()
+
+
+@pytest.mark.parametrize("name", ["energy", "forces", "stress"])
+def test_the_weight_of_a_frame_scales_its_part(name):
+    light, heavy = labelled(1.0, FORCES, stress=0.3), labelled(1.0, FORCES, weight=5.0, stress=0.3)
+    loss = only(name)
+    assert value(loss, heavy) == pytest.approx(5 * value(loss, light))
+    assert value(loss, collate([light, heavy])) == pytest.approx(3 * value(loss, light))
+
+
+def test_sums_and_counts_of_batches_add_up_to_those_of_all():
+    parts = [labelled(1.0, FORCES), labelled(NAN, [[1.0, NAN, 2.0]]), labelled(2.0, FORCES, weight=2.0)]
+    loss = Loss(LossConfig(), ("H", "O"))
+    whole = loss(zeros(collate(parts)), collate(parts))
+    for name, term in whole.items():
+        pieces = [loss(zeros(part), part)[name] for part in parts]
+        assert float(sum(piece.total for piece in pieces)) == pytest.approx(float(term.total), rel=1e-14)
+        assert float(sum(piece.count for piece in pieces)) == float(term.count)
+
+
+SCHEDULE = [
+    {"epoch": 2, "weights": {"energy": 10.0}},
+    {"epoch": 6, "weights": {"energy": 30.0, "forces": 3.0}, "interpolation": "linear"},
+]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "energy", "forces"),
+    [(0, 1, 1), (1, 1, 1), (2, 10, 1), (3, 15, 1.5), (5, 25, 2.5), (6, 30, 3), (99, 30, 3), (None, 30, 3)],
+)
+def test_weights_follow_the_schedule(epoch, energy, forces):
+    loss = Loss(LossConfig.model_validate({"schedule": SCHEDULE}), ("H",))
+    assert loss.weights(epoch) == pytest.approx({"energy": energy, "forces": forces})
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"forces": {"type_weights": {"Ol": 2.0}}}, r"type_weights names 'Ol' \(did you mean 'O'\?\)"),
+        ({"energy": {"kind": "stratified_huber"}}, "it is for train.loss.forces only"),
+        ({"stress": {"type_weights": {"O": 2.0}}}, "it is for train.loss.forces only"),
+        ({"schedule": [{"epoch": 3, "weights": {}}, {"epoch": 3, "weights": {}}]}, "ascending order"),
+        ({"schedule": [{"epoch": 3, "weights": {"stress": 1}}]}, "train.loss.stress is switched off"),
+    ],
+)
+def test_mistakes_get_one_sentence(config, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        Loss(LossConfig.model_validate(config), ("H", "O"))
