@@ -1,7 +1,8 @@
 """What a run is told: frozen models that refuse keys they do not know.
 
 Lengths in Å, energies in eV. `nequip.config.compose` fills them from Hydra; the architecture's own
-section (`model`) is validated against the schema that its registry entry names.
+section (`model`) is validated against the schema that its registry entry names. The comment at a key
+is its description in the documentation.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ class Strict(BaseModel):
 class LabelKeys(Strict):
     """Where the labels lie in a file; None looks under the usual names."""
 
-    energy: str | None = None
-    forces: str | None = None
-    stress: str | None = None
-    virial: str | None = None
+    energy: str | None = None  # eV, of the whole structure
+    forces: str | None = None  # eV/Å
+    stress: str | None = None  # eV/Å³
+    virial: str | None = None  # eV; read where there is no stress
     weight: str | None = None  # of the frame in the loss
     group: str | None = None  # what metrics and by-group splits tell frames apart by
 
@@ -36,11 +37,12 @@ class SplitConfig(Strict):
     Whole numbers count frames, fractions are shares of the file; a train of None takes the rest.
     """
 
+    # by_group keeps each group in one part; fixed: see indices_file
     kind: Literal["random", "by_group", "fixed"] = "random"
-    train: int | float | None = Field(None, ge=0)
-    val: int | float = Field(0.1, ge=0)
-    test: int | float = Field(0, ge=0)
-    seed: int = 0
+    train: int | float | None = Field(None, ge=0)  # None: the rest
+    val: int | float = Field(0.1, ge=0)  # ignored where there is a val_file
+    test: int | float = Field(0, ge=0)  # ignored where there is a test_file
+    seed: int = 0  # of the random order
     indices_file: str | None = None  # kind fixed: JSON or npz with arrays train, val, test
 
 
@@ -48,30 +50,31 @@ class BatchConfig(Strict):
     """Batches by a count of frames, or filled up to a budget of atoms or edges."""
 
     size: int = Field(5, ge=1)  # frames
-    max_atoms: int | None = Field(None, ge=1)
-    max_edges: int | None = Field(None, ge=1)
-    val_size: int = Field(32, ge=1)
+    max_atoms: int | None = Field(None, ge=1)  # holds instead of size, as does max_edges
+    max_edges: int | None = Field(None, ge=1)  # edges are ordered pairs of neighbors
+    val_size: int = Field(32, ge=1)  # frames, where no gradient is kept for training
 
 
 class DataConfig(Strict):
     """The frames: a path (extxyz and all ASE reads, .db, .h5, .lmdb) or a named set, `set:NAME`."""
 
-    file: str
-    val_file: str | None = None
-    test_file: str | None = None
+    file: str  # training frames, and those of the parts without a file of their own
+    val_file: str | None = None  # validation frames
+    test_file: str | None = None  # frames that are only evaluated
     isolated_atoms_file: str | None = None  # energies of isolated atoms, for the shifts
-    keys: LabelKeys = LabelKeys()
+    keys: LabelKeys = LabelKeys()  # names of the labels in the files
     stress_sign: Literal["ase", "opposite"] = "ase"  # ase: positive under tension
-    split: SplitConfig = SplitConfig()
-    batch: BatchConfig = BatchConfig()
-    num_workers: int = Field(0, ge=0)
+    split: SplitConfig = SplitConfig()  # how `file` is divided
+    batch: BatchConfig = BatchConfig()  # how many frames at a time
+    num_workers: int = Field(0, ge=0)  # processes that load batches; 0: none beside the main one
     cache_dir: str = "~/.cache/e3forge"  # named sets and neighbor lists
 
 
 class LossTerm(Strict):
     """One term of the loss; `delta` is where Huber turns from square to linear."""
 
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, ge=0)  # of this term in the sum
+    # of the error e: e², |e|, or Huber's; stratified_huber is for forces
     kind: Literal["mse", "mae", "huber", "stratified_huber"] = "mse"
     delta: float = Field(0.01, gt=0)  # in the unit of the label
     per_atom: bool = True  # energy only: divide by the number of atoms
@@ -81,103 +84,106 @@ class LossTerm(Strict):
 class LossStage(Strict):
     """Weights that hold from an epoch on; "linear" slides there from the stage before."""
 
-    epoch: int = Field(ge=0)
-    weights: dict[Literal["energy", "forces", "stress"], float]
-    interpolation: Literal["step", "linear"] = "step"
+    epoch: int = Field(ge=0)  # counted from 0
+    weights: dict[Literal["energy", "forces", "stress"], float]  # of the terms named; the others keep theirs
+    interpolation: Literal["step", "linear"] = "step"  # step: at once
 
 
 class LossConfig(Strict):
     """Energies in eV (per atom by default), forces in eV/Å, stress in eV/Å³."""
 
-    energy: LossTerm | None = LossTerm(weight=1.0)
-    forces: LossTerm | None = LossTerm(weight=1.0)
-    stress: LossTerm | None = None
-    schedule: tuple[LossStage, ...] = ()
+    energy: LossTerm | None = LossTerm(weight=1.0)  # None: no such term
+    forces: LossTerm | None = LossTerm(weight=1.0)  # None: no such term
+    stress: LossTerm | None = None  # None: no such term
+    schedule: tuple[LossStage, ...] = ()  # weights that change with the epoch
 
 
 class OptimizerConfig(Strict):
     """Any optimizer of torch.optim by name, with its own arguments in `params`."""
 
-    name: str = "AdamW"
-    lr: float = Field(0.01, gt=0)
+    name: str = "AdamW"  # a class of torch.optim
+    lr: float = Field(0.01, gt=0)  # learning rate
     weight_decay: float | None = None  # None: the optimizer's own default
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = {}  # further arguments of the class
 
 
 class SchedulerConfig(Strict):
     """Any scheduler of torch.optim.lr_scheduler by name, with its own arguments in `params`."""
 
-    name: str = "ReduceLROnPlateau"
-    interval: Literal["epoch", "step"] = "epoch"
-    monitor: str = "val/loss"
-    params: dict[str, Any] = {}
+    name: str = "ReduceLROnPlateau"  # a class of torch.optim.lr_scheduler
+    interval: Literal["epoch", "step"] = "epoch"  # when it steps
+    monitor: str = "val/loss"  # what ReduceLROnPlateau looks at
+    params: dict[str, Any] = {}  # arguments of the class
 
 
 class EarlyStoppingConfig(Strict):
     """Stop when `monitor` has not improved by `min_delta` for `patience` validations."""
 
-    monitor: str = "val/loss"
-    patience: int = Field(50, ge=1)
-    min_delta: float = Field(0.0, ge=0)
+    monitor: str = "val/loss"  # a column of metrics.csv
+    patience: int = Field(50, ge=1)  # validations
+    min_delta: float = Field(0.0, ge=0)  # what counts as an improvement
     min_lr: float = Field(0.0, ge=0)  # also stop when the learning rate falls below
 
 
 class TrainConfig(Strict):
-    """What is minimised, and how."""
+    """What is minimized, and how."""
 
-    loss: LossConfig = LossConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    scheduler: SchedulerConfig | None = None
+    loss: LossConfig = LossConfig()  # what is minimized
+    optimizer: OptimizerConfig = OptimizerConfig()  # how
+    scheduler: SchedulerConfig | None = None  # of the learning rate; None: constant
     ema_decay: float | None = Field(0.99, gt=0, lt=1)  # None: no moving average
     gradient_clip: float | None = Field(None, gt=0)  # norm
-    early_stopping: EarlyStoppingConfig | None = None
+    early_stopping: EarlyStoppingConfig | None = None  # None: train for all of trainer.max_epochs
     monitor: str = "val/loss"  # what makes a checkpoint the best
 
 
 class LoggingConfig(Strict):
     """CSV is always written; the others on request."""
 
-    tensorboard: bool = False
-    wandb: Literal["off", "online", "offline"] = "off"
-    project: str = "e3forge"
-    name: str | None = None
-    every_n_steps: int = Field(10, ge=1)
+    tensorboard: bool = False  # write event files to output_dir/tensorboard
+    wandb: Literal["off", "online", "offline"] = "off"  # Weights & Biases; offline writes to output_dir/wandb
+    project: str = "e3forge"  # of wandb
+    name: str | None = None  # of the run in wandb; None: wandb invents one
+    every_n_steps: int = Field(10, ge=1)  # rows of steps.csv
+    # auto: a bar on a terminal, else a line for each epoch
     progress: Literal["auto", "bar", "lines", "off"] = "auto"
 
 
 class TrainerConfig(Strict):
     """How long, on what, and what is written."""
 
-    max_epochs: int = Field(100, ge=1)
+    max_epochs: int = Field(100, ge=1)  # passes over the training frames
     max_time: str | None = Field(
         None, pattern=r"^\d+:\d\d:\d\d:\d\d$", description="a time as DD:HH:MM:SS or null"
     )
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
-    devices: int | Literal["auto"] = 1
-    num_nodes: int = Field(1, ge=1)
-    strategy: str = "auto"
-    check_val_every_n_epoch: int = Field(1, ge=1)
-    logging: LoggingConfig = LoggingConfig()
-    report: bool = True
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"  # as in Lightning
+    devices: int | Literal["auto"] = 1  # how many; auto: all there are
+    num_nodes: int = Field(1, ge=1)  # machines
+    strategy: str = "auto"  # as in Lightning; ddp for several devices
+    check_val_every_n_epoch: int = Field(1, ge=1)  # epochs between two validations
+    logging: LoggingConfig = LoggingConfig()  # what is written and shown
+    report: bool = True  # draw report.html when training has ended
 
 
 class Extensions(Strict):
     """Third-party code: modules to import, and Lightning callbacks given as `_target_` mappings."""
 
-    modules: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()  # imported before the run is built
+    # `_target_` is the full name of the class, the rest its arguments
     callbacks: tuple[dict[str, Any], ...] = ()
 
 
 class RunConfig(Strict):
     """One training run."""
 
-    data: DataConfig
+    data: DataConfig  # the frames
+    # the architecture; its keys depend on `name`
     model: SerializeAsAny[ModelConfig] = Field(default_factory=ModelConfig)
-    train: TrainConfig = TrainConfig()
-    trainer: TrainerConfig = TrainerConfig()
-    extensions: Extensions = Extensions()
-    output_dir: str = "outputs"
-    seed: int = 0
+    train: TrainConfig = TrainConfig()  # what is minimized, and how
+    trainer: TrainerConfig = TrainerConfig()  # how long, on what, and what is written
+    extensions: Extensions = Extensions()  # third-party code
+    output_dir: str = "outputs"  # where everything goes
+    seed: int = 0  # of the order of the frames, and of the weights unless model.seed is given
     resume: str | Literal["auto"] | None = None  # a checkpoint, or "auto": last.ckpt of output_dir
 
     @model_validator(mode="after")

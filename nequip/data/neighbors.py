@@ -51,11 +51,15 @@ def edge_lengths(frame: Frame, neighbors: Neighbors) -> FloatArray:
     return np.linalg.norm(end - start + neighbors.shift @ frame.cell, axis=1)
 
 
-def shortest_distance(frame: Frame, start: float = 5.0, limit: float = 1e3) -> float:
-    """The smallest distance between two atoms or images in Å, infinite where it is above `limit`."""
-    radius = start
-    while radius < limit:
-        neighbors = find_neighbors(frame, np.zeros_like(frame.numbers), Cutoffs(radius))
+def shortest_distance(frame: Frame, where: str = "structure") -> float:
+    """The smallest distance between two atoms or images in Å, infinite where there is none below 1000.
+
+    Raises:
+        DataError: as `find_neighbors` does.
+    """
+    radius = 2.0
+    while radius < 1000.0:
+        neighbors = find_neighbors(frame, np.zeros_like(frame.numbers), Cutoffs(radius), where)
         if len(neighbors.center):
             return float(edge_lengths(frame, neighbors).min())
         radius *= 2
@@ -71,6 +75,8 @@ class TypeMapper:
         for index, name in enumerate(type_names):
             if name not in chemical_symbols:
                 raise DataError(f"type name {name!r} is not a chemical symbol (H to Og).")
+            if name in type_names[:index]:
+                raise DataError(f"type name {name!r} is given twice.")
             self._index[chemical_symbols.index(name)] = index
 
     def __call__(self, numbers: IntArray, where: str = "structure") -> IntArray:

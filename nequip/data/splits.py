@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nequip.data.sources.ase_files import split_extxyz
 from nequip.errors import DataError, did_you_mean
 
 IntArray = NDArray[np.int64]
@@ -109,6 +111,23 @@ def split_by_group(indices: IntArray, groups: Sequence[str], sizes: SplitSizes, 
             parts[part] += members[name]
             lacking[part] -= len(members[name])
     return _sorted(*(np.array(parts.get(part, []), dtype=np.int64) for part in PARTS))
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write the indices as JSON, to be read by `fixed_split`."""
+    path.write_text(json.dumps({part: getattr(split, part).tolist() for part in PARTS}) + "\n")
+
+
+def write_parts(path: Path, parts: Mapping[str, IntArray], out: Path) -> list[Path]:
+    """Copy the frames of an extxyz file, letter by letter, to `out/<part>.xyz` where there are any."""
+    part_of = {index: part for part, indices in parts.items() for index in indices.tolist()}
+    files = {part: out / f"{part}.xyz" for part, indices in parts.items() if len(indices)}
+    with ExitStack() as stack:
+        handles = {part: stack.enter_context(file.open("w")) for part, file in files.items()}
+        for index, text in enumerate(split_extxyz(path)):
+            if index in part_of:
+                handles[part_of[index]].write(text if text.endswith("\n") else f"{text}\n")
+    return list(files.values())
 
 
 def fixed_split(path: Path, num_frames: int) -> Split:

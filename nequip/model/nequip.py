@@ -40,24 +40,25 @@ PRESET_COMMON: dict[str, Any] = {
 class NequIPConfig(ModelConfig, frozen=True):
     """The shape of a NequIP. `size` gives the published presets; any key given beside it wins."""
 
-    name: Literal["nequip"] = "nequip"
-    size: Literal["S", "M", "L", "XL"] | None = None
-    num_layers: int = Field(4, ge=1)
-    l_max: int = Field(1, ge=0)
+    name: Literal["nequip"] = "nequip"  # the architecture
+    size: Literal["S", "M", "L", "XL"] | None = None  # a preset; keys given beside it win
+    num_layers: int = Field(4, ge=1)  # interaction layers
+    l_max: int = Field(1, ge=0)  # largest degree of features and spherical harmonics
     parity: bool = True  # both parities for every l; False keeps (-1)^l
     num_features: int | tuple[int, ...] = 32  # channels, for all l or for each
     type_embed_num_features: int | None = None  # default: num_features of l = 0
-    radial_mlp_depth: int = Field(1, ge=0)
-    radial_mlp_width: int = Field(128, ge=1)
-    num_bessels: int = Field(8, ge=1)
-    bessel_trainable: bool = False
+    radial_mlp_depth: int = Field(1, ge=0)  # hidden layers
+    radial_mlp_width: int = Field(128, ge=1)  # neurons of each
+    num_bessels: int = Field(8, ge=1)  # radial basis functions
+    bessel_trainable: bool = False  # whether their frequencies are trained
+    # exponent of the envelope that takes edges to zero at the cutoff
     polynomial_cutoff_p: int = Field(6, ge=2)
     readout_mlp_depth: int = Field(0, ge=0)  # hidden layers
     readout_mlp_width: int | None = None  # default: num_features of l = 0
-    per_type_energy_scales_trainable: bool = False
-    per_type_energy_shifts_trainable: bool = False
-    pair_potential: Literal["zbl"] | None = None
-    backend: Backend = "auto"
+    per_type_energy_scales_trainable: bool = False  # start from per_type_energy_scales and train them
+    per_type_energy_shifts_trainable: bool = False  # start from per_type_energy_shifts and train them
+    pair_potential: Literal["zbl"] | None = None  # zbl: nuclear repulsion at short distances
+    backend: Backend = "auto"  # of the convolution; auto: the fastest that runs here
 
     @model_validator(mode="before")
     @classmethod

@@ -44,7 +44,8 @@ class Potential(nn.Module, ABC):
         In training mode the derivatives are themselves differentiable.
         """
         if not self.predict_derivatives:
-            return energy_only(self.atomic_energies, graph)
+            with torch.set_grad_enabled(self.training):
+                return energy_only(self.atomic_energies, graph)
         return differentiate(self.atomic_energies, graph, create_graph=self.training)
 
     def save(self, path: str | Path) -> None:

@@ -25,15 +25,19 @@ class ModelConfig(BaseModel, frozen=True):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = "nequip"
+    name: str = "nequip"  # of the architecture
+    # chemical symbols; auto: the elements of the training frames
     type_names: tuple[str, ...] | Literal["auto"] = "auto"
     r_max: float = Field(5.0, gt=0)  # Å
     per_edge_type_cutoff: dict[str, float | dict[str, float]] | None = None  # Å, center -> neighbor
+    # divides sums over neighbors; one for all types or one for each; auto: measured
     avg_num_neighbors: float | dict[str, float] | Literal["auto"] = "auto"
+    # eV; auto: RMS of the forces (as a number), or of the energies where there are none; None: 1
     per_type_energy_scales: float | dict[str, float] | Literal["auto"] | None = "auto"
+    # eV; auto: least squares; isolated_atoms: their energies; None: 0
     per_type_energy_shifts: float | dict[str, float] | Literal["auto", "isolated_atoms"] | None = "auto"
-    energy_only: bool = False
-    dtype: DtypeName = "float32"
+    energy_only: bool = False  # no forces, no stress
+    dtype: DtypeName = "float32"  # of weights and features; energies are summed in float64
     seed: int = 0  # of the initial weights
 
 

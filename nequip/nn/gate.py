@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from nequip.o3 import Irrep, Irreps
+from nequip.o3 import Irrep, Irreps, join, split
 from nequip.typing import Float, Tensor
 
 # 1/√⟨f(z)²⟩ for z ~ N(0, 1): both activations keep unit variance.
@@ -38,14 +38,17 @@ class Gate(torch.nn.Module):
 
     def forward(self, x: Float[Tensor, "atom component_in"]) -> Float[Tensor, "atom component_out"]:
         blocks = self.irreps_in.split(x)
-        outputs = [_activate(blocks[irrep][:, :mul], irrep) for mul, irrep in self.scalars]
         if self.gated:
-            gates = _activate(blocks[self.gate_irrep][:, -self.num_gates :], self.gate_irrep)
-            parts = gates.split([mul for mul, _ in self.gated], dim=1)
+            scalars = blocks[self.gate_irrep].shape[1] - self.num_gates
+            blocks[self.gate_irrep], gates = split(blocks[self.gate_irrep], [scalars, self.num_gates])
+        outputs = [_activate(blocks[irrep], irrep) for _, irrep in self.scalars]
+        if self.gated:
+            gates = _activate(gates, self.gate_irrep)
+            parts = split(gates, [mul for mul, _ in self.gated])
             for (mul, irrep), gate in zip(self.gated, parts, strict=True):
                 vectors = blocks[irrep].unflatten(1, (irrep.dim, mul))
                 outputs.append((vectors * gate.unsqueeze(1)).flatten(1))
-        return torch.cat(outputs, dim=1)
+        return join(outputs)
 
 
 def _activate(x: Tensor, irrep: Irrep) -> Tensor:

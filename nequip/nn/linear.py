@@ -6,7 +6,7 @@ from math import sqrt
 
 import torch
 
-from nequip.o3 import Irrep, Irreps
+from nequip.o3 import Irrep, Irreps, join
 from nequip.typing import Float, Int, Tensor
 
 
@@ -41,8 +41,8 @@ class IrrepsLinear(torch.nn.Module):
                 continue
             weight = self.weights[str(irrep)]
             rows = blocks[irrep].reshape(-1, weight.shape[0])
-            outputs.append((rows @ (weight / sqrt(weight.shape[0]))).reshape(x.shape[0], -1))
-        return torch.cat(outputs, dim=1)
+            outputs.append((rows @ (weight / sqrt(weight.shape[0]))).reshape(x.shape[0], mul * irrep.dim))
+        return join(outputs)
 
 
 class TypeLinear(torch.nn.Module):
@@ -78,4 +78,4 @@ class TypeLinear(torch.nn.Module):
             per_type = (embedding @ scaled).view(-1, fan_in, fan_out)
             features = blocks[irrep].unflatten(1, (irrep.dim, fan_in))
             outputs.append(torch.bmm(features, per_type.index_select(0, types)).flatten(1))
-        return torch.cat(outputs, dim=1)
+        return join(outputs)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from nequip.o3.columns import split
 from nequip.typing import Float, Tensor
 
 _TERM = re.compile(r"^(?:(\d+)x)?(\d+)([eo])$")
@@ -82,7 +83,7 @@ class Irreps:
     def split(self, x: Float[Tensor, "row component"]) -> dict[Irrep, Float[Tensor, "row block"]]:
         """Features as one tensor for each irrep; irreps must be merged."""
         assert len({irrep for _, irrep in self.terms}) == len(self.terms), f"{self} is not merged"
-        parts = x.split([mul * irrep.dim for mul, irrep in self.terms], dim=1)
+        parts = split(x, [mul * irrep.dim for mul, irrep in self.terms])
         return {irrep: part for (_, irrep), part in zip(self.terms, parts, strict=True)}
 
     def mul(self, irrep: Irrep) -> int:

@@ -13,12 +13,17 @@ pytest collects one test for each property; Hypothesis draws the structures, the
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+try:
+    import pytest
 
-if find_spec("pytest") is None or find_spec("hypothesis") is None:
-    raise ImportError("nequip.testing needs pytest and hypothesis: pip install 'e3forge[test]'.")
+    # Before the import: a failing `assert` then shows the values on both sides.
+    pytest.register_assert_rewrite("nequip.testing.conformance")
 
-from nequip.testing.conformance import PotentialConformance
-from nequip.testing.graphs import KINDS, frames, orthogonal_matrices, to_graph
+    from nequip.testing.conformance import PotentialConformance
+    from nequip.testing.graphs import KINDS, frames, orthogonal_matrices, predict, to_graph
+except ModuleNotFoundError as error:
+    if error.name not in ("pytest", "hypothesis"):
+        raise
+    raise ImportError("nequip.testing needs pytest and hypothesis: pip install 'e3forge[test]'.") from error
 
-__all__ = ["KINDS", "PotentialConformance", "frames", "orthogonal_matrices", "to_graph"]
+__all__ = ["KINDS", "PotentialConformance", "frames", "orthogonal_matrices", "predict", "to_graph"]

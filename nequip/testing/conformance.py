@@ -75,7 +75,6 @@ class PotentialConformance(PropertySuite):
     def test_neighbors_exert_forces(self, potential: Potential) -> None:
         """F ≠ 0 within the cutoff: every other property holds of nothing at all."""
         _skip_without_forces(potential)
-
         forces = []
 
         def check(frame: Frame) -> None:
@@ -310,7 +309,7 @@ class PotentialConformance(PropertySuite):
     def test_single_precision(self, potential: Potential) -> None:
         """Built in float32 with the same weights, it agrees loosely with float64."""
         architecture = get_architecture(potential.card.architecture)
-        config = architecture.config(**{**potential.card.config, "dtype": "float32"})
+        config = architecture.config.model_validate({**potential.card.config, "dtype": "float32"})
         single = build_potential(config).eval()
         single.load_state_dict(potential.state_dict())
         assert any(parameter.dtype == torch.float32 for parameter in single.parameters())

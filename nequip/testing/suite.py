@@ -21,7 +21,7 @@ class PropertySuite(ABC):
     subclass may set them, with a reason.
     """
 
-    num_examples = 3  # of each kind of structure, for each property
+    num_examples = 6  # of each kind of structure, for each property
     max_atoms = 5  # in a structure
     symmetry_tolerance = 1e-10  # also of batching and extensivity
     displacement = 1e-4  # Å, all atoms together, and strain, of central differences

@@ -36,7 +36,7 @@ def check_finite(
     torch.save(tensors, path)
     epoch, batch = position
     raise TrainingError(
-        f"the {what} became {float(value)} at epoch {epoch}, batch {batch} ({describe(graph)}): look at "
+        f"the {what} became {float(value.detach())} at epoch {epoch}, batch {batch} ({describe(graph)}): look at "
         f"these frames (the batch is saved in {path}), lower train.optimizer.lr or set train.gradient_clip."
     )
 

@@ -22,7 +22,7 @@ from nequip.train.callbacks.stop import StopBetweenBatches, StopRequested, Train
 from nequip.train.checkpointing import AtomicCheckpointIO, load_checkpoint
 from nequip.train.datamodule import GraphDataModule
 from nequip.train.failures import is_out_of_memory, out_of_memory
-from nequip.train.loggers import build_loggers
+from nequip.train.loggers import build_loggers, close_loggers
 from nequip.train.metrics import check_monitor
 from nequip.train.module import PotentialModule
 from nequip.train.prepare import PreparedData
@@ -86,6 +86,7 @@ class Fit:
             raise
         finally:
             self.datamodule.close()
+            close_loggers(self._trainer.loggers)
         return "early_stopping" if self._early_stopping and self._early_stopping.reason else "max_epochs"
 
     def _interrupted(self, how: str) -> TrainingInterrupted:
@@ -147,15 +148,8 @@ class Fit:
 
 
 def parse_duration(text: str | None) -> float | None:
-    """Seconds of `DD:HH:MM:SS`.
-
-    Raises:
-        ConfigError: for another form.
-    """
+    """Seconds of `DD:HH:MM:SS`."""
     if text is None:
         return None
-    parts = text.split(":")
-    if len(parts) != 4 or not all(part.isdigit() for part in parts):
-        raise ConfigError(f"trainer.max_time is {text!r}: give days, hours, minutes, seconds as DD:HH:MM:SS.")
-    days, hours, minutes, seconds = map(int, parts)
+    days, hours, minutes, seconds = map(int, text.split(":"))
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()

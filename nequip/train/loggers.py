@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -12,6 +13,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from nequip.config.schema import LoggingConfig
 from nequip.errors import CheckpointError
 from nequip.model.checkpoint import write_atomically
+
+_WANDB_FOLDER = re.compile(r"run-(?P<time>\d+_\d+)-(?P<id>\w+)")
 
 
 class CsvTable:
@@ -66,12 +69,29 @@ def build_loggers(config: LoggingConfig, output_dir: Path) -> list[Logger]:
     if config.tensorboard:
         loggers.append(TensorBoardLogger(output_dir, name="tensorboard", version=""))
     if config.wandb != "off":
+        offline = config.wandb == "offline"
         loggers.append(
             WandbLogger(
                 name=config.name,
                 project=config.project,
                 save_dir=output_dir,
-                offline=config.wandb == "offline",
+                offline=offline,
+                id=_earlier_run(output_dir),
+                settings={"silent": offline},
             )
         )
     return loggers
+
+
+def close_loggers(loggers: Sequence[Logger]) -> None:
+    """End the runs of wandb, so that the next one in this process does not go on with them."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
+def _earlier_run(output_dir: Path) -> str | None:
+    """The id of the wandb run that a resumed run goes on with."""
+    names = [folder.name for folder in (output_dir / "wandb").glob("*run-*")]
+    found = [match for match in map(_WANDB_FOLDER.search, names) if match]
+    return max(found, key=lambda match: match["time"])["id"] if found else None

@@ -155,7 +155,7 @@ class PotentialModule(pl.LightningModule):
         # `val/loss` keeps the weights of the end of the schedule, so that epochs can be compared.
         errors = {f"val/{name}": value for name, value in self.val_tally.compute().items()}
         self.record |= errors
-        self.log_dict(errors, batch_size=1)  # for third-party callbacks that monitor
+        self.log_dict(errors, batch_size=1, logger=False)  # for third-party callbacks that monitor
 
     def step_scheduler(self) -> None:
         """One step of the learning-rate schedule; by plateau only where there is a new value."""

@@ -15,7 +15,7 @@ from nequip.config.schema import DataConfig, RunConfig
 from nequip.data.dataset import GraphDataset
 from nequip.data.neighbors import Cutoffs, IntArray, TypeMapper
 from nequip.data.progress import progress
-from nequip.data.sources import ISOLATED_ATOM, FrameSource, LabelMap, open_source
+from nequip.data.sources import FrameSource, LabelMap, locate, open_source, separate_isolated_atoms
 from nequip.data.splits import Split, SplitSizes, fixed_split, random_split, split_by_group
 from nequip.data.statistics import Statistics, compute_statistics
 from nequip.errors import ConfigError, DataError
@@ -23,6 +23,8 @@ from nequip.model.cutoffs import resolve_cutoffs
 from nequip.model.registry import ModelConfig
 
 logger = logging.getLogger(__name__)
+
+NO_DEVIATION = 1e-6  # eV/Å, eV: labels that vary less are alike up to rounding
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ def prepare_data(config: RunConfig) -> PreparedData:
         # Writes the neighbor cache, and finds bad frames before training does.
         deque(progress(dataset.scan(), f"neighbors of the {name} frames", len(dataset)), maxlen=0)
     _check_labels(config, statistics, train.source)
+    logger.info(
+        "%d training, %d validation, %d test frames of %s; %.1f neighbors within %g Å.",
+        *(len(train), len(val), len(test), ", ".join(type_names)),
+        *(statistics.avg_num_neighbors, cutoffs.r_max),
+    )
     return PreparedData(type_names, cutoffs, train, val, test, statistics, isolated)
 
 
@@ -99,7 +106,8 @@ def resolve_model_config(model: ModelConfig, prepared: PreparedData) -> ModelCon
 
 def _scale(statistics: Statistics) -> float:
     """RMS of the forces, else the deviation of the energies, else 1."""
-    return statistics.forces_rms or statistics.energy_rms or 1.0
+    deviations = (statistics.forces_rms or 0.0, statistics.energy_rms or 0.0)
+    return next((value for value in deviations if value > NO_DEVIATION), 1.0)
 
 
 def _isolated_shifts(prepared: PreparedData) -> dict[str, float]:
@@ -119,48 +127,38 @@ def _open_parts(data: DataConfig, cache_dir: Path) -> tuple[dict[str, _Part], di
 
     def source(file: str) -> FrameSource:
         if file not in opened:
-            opened[file] = open_source(_path(file, cache_dir), _label_map(data))
+            opened[file] = open_source(locate(file, cache_dir), _label_map(data))
         return opened[file]
 
     main = source(data.file)
-    bulk, lone = _isolated(main)
+    bulk, lone = separate_isolated_atoms(main)
     energies = _isolated_energies(main, lone)
     if data.isolated_atoms_file is not None:
-        extra = source(data.isolated_atoms_file)
+        # Such a file holds energies and nothing else that the run reads.
+        extra = open_source(locate(data.isolated_atoms_file, cache_dir), LabelMap(energy=data.keys.energy))
         energies |= _isolated_energies(extra, np.flatnonzero(extra.num_atoms() == 1))
     split = _split(data, main, bulk)
     parts = {"train": _Part(main, split.train)}
     for name, file, indices in (("val", data.val_file, split.val), ("test", data.test_file, split.test)):
         own = None if file is None else source(file)
-        parts[name] = _Part(main, indices) if own is None else _Part(own, _isolated(own)[0])
+        parts[name] = _Part(main, indices) if own is None else _Part(own, separate_isolated_atoms(own)[0])
     return parts, energies
-
-
-def _path(file: str, cache_dir: Path) -> Path:
-    if file.startswith("set:"):
-        from nequip.data.named_sets import resolve_named_set
-
-        return resolve_named_set(file.removeprefix("set:"), cache_dir)
-    return Path(file).expanduser()
 
 
 def _label_map(data: DataConfig) -> LabelMap:
     return LabelMap(**data.keys.model_dump(), stress_sign=1 if data.stress_sign == "ase" else -1)
 
 
-def _isolated(source: FrameSource) -> tuple[IntArray, IntArray]:
-    """Indices of the frames to learn from, and of the isolated atoms among them."""
-    lone = source.num_atoms() == 1
-    lone &= np.array([group == ISOLATED_ATOM for group in source.groups()])
-    return np.flatnonzero(~lone), np.flatnonzero(lone)
-
-
 def _isolated_energies(source: FrameSource, indices: IntArray) -> dict[str, float]:
     energies: dict[str, float] = {}
     for index in indices.tolist():
         frame = source[index]
-        if frame.energy is not None:
-            energies[chemical_symbols[int(frame.numbers[0])]] = frame.energy
+        element = chemical_symbols[int(frame.numbers[0])]
+        if frame.energy is not None and energies.setdefault(element, frame.energy) != frame.energy:
+            raise DataError(
+                f"{source.name} holds two isolated atoms of {element} with different energies "
+                f"({energies[element]} and {frame.energy} eV): leave one of them out."
+            )
     return energies
 
 
@@ -175,7 +173,8 @@ def _split(data: DataConfig, source: FrameSource, indices: IntArray) -> Split:
                 )
             none = np.zeros(0, dtype=np.int64)
             return Split(indices, none, none)
-        return fixed_split(Path(config.indices_file).expanduser(), len(source))
+        split = fixed_split(Path(config.indices_file).expanduser(), len(source))
+        return Split(*(np.intersect1d(part, indices) for part in (split.train, split.val, split.test)))
     sizes = SplitSizes(
         train=config.train,
         val=0 if data.val_file else config.val,

@@ -25,7 +25,9 @@ def xyz(tmp_path_factory) -> Path:
     return write_extxyz(tmp_path_factory.mktemp("dataset") / "all.xyz", STRUCTURES)
 
 
-def dataset(xyz: Path, cache_dir: Path | None = None, indices=(5, 0, 3), cutoffs=Cutoffs(4.0)) -> GraphDataset:
+def dataset(
+    xyz: Path, cache_dir: Path | None = None, indices=(5, 0, 3), cutoffs=Cutoffs(4.0)
+) -> GraphDataset:
     return GraphDataset(
         open_source(xyz), np.array(indices), MAPPER, cutoffs, groups=("cold", "hot"), cache_dir=cache_dir
     )
@@ -76,7 +78,8 @@ def test_a_second_run_reads_what_the_first_wrote(xyz, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"indices": (5, 0)}, {"cutoffs": Cutoffs(3.9)}, {"cutoffs": Cutoffs(4.0, ((4.0, 3.0), (2.0, 4.0)))}]
+    "change",
+    [{"indices": (5, 0)}, {"cutoffs": Cutoffs(3.9)}, {"cutoffs": Cutoffs(4.0, ((4.0, 3.0), (2.0, 4.0)))}],
 )
 def test_other_frames_or_cutoffs_have_a_cache_of_their_own(xyz, tmp_path, change):
     scan(dataset(xyz, tmp_path))

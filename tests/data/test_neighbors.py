@@ -202,3 +202,8 @@ def test_an_element_that_the_model_lacks_is_named():
 def test_type_names_are_chemical_symbols():
     with pytest.raises(DataError, match="'X1' is not a chemical symbol"):
         TypeMapper(["H", "X1"])
+
+
+def test_type_names_are_given_once():
+    with pytest.raises(DataError, match="'H' is given twice"):
+        TypeMapper(["H", "O", "H"])

@@ -15,6 +15,7 @@ settings.load_profile("first failure")
 
 class ToyConformance(PotentialConformance):
     variant = "LennardJones"
+    num_examples = 4
 
     def make_potential(self):
         config = ToyConfig(

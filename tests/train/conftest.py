@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
+from nequip.config.compose import to_yaml
 from nequip.config.schema import RunConfig
 
 # A real installed distribution, as far as importlib.metadata can tell: the registry finds the
@@ -61,7 +64,23 @@ def _structure(index: int) -> Atoms:
     return atoms
 
 
+# What the command line does with a configuration, without its imports.
+TRAIN = """
+import sys
+from nequip.config.validate import validate
+from nequip.errors import NequIPError
+from nequip.train.run import run_training
+import yaml
+
+try:
+    run_training(validate(yaml.safe_load(open(sys.argv[1]))))
+except NequIPError as error:
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
 ConfigMaker = Callable[..., RunConfig]
+RunStarter = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -88,3 +107,22 @@ def make_config(tiny_package: Path, structures: Path, tmp_path: Path) -> ConfigM
         return RunConfig.model_validate(tree | {"model": model})
 
     return make
+
+
+@pytest.fixture
+def start_run(tiny_package: Path, tmp_path: Path) -> RunStarter:
+    """Start a run in a process of its own, in a process group of its own."""
+
+    def start(config: RunConfig) -> subprocess.Popen[str]:
+        file = tmp_path / "run.yaml"
+        file.write_text(to_yaml(config))
+        return subprocess.Popen(
+            [sys.executable, "-c", TRAIN, str(file)],
+            env={**os.environ, "PYTHONPATH": str(tiny_package), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start

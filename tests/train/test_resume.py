@@ -44,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "optimizer": {"name": "SGD", "lr": 0.01, "params": {"momentum": 0.9}},
         }
     },
-    "budget": {"data": {"batch": {"max_atoms": 17}}},
+    "budget": {"data": {"batch": {"max_atoms": 13}}},
     "workers": {"data": {"num_workers": 1}},
     "validation_every_second_epoch": {"trainer": {"check_val_every_n_epoch": 2}},
 }

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from nequip.data.sources.ase_db import AseDatabase
 from nequip.data.sources.ase_files import MemorySource, read_ase_files
-from nequip.data.sources.labels import ISOLATED_ATOM, LabelMap
-from nequip.data.sources.source import ConcatSource, FrameSource, frame_name
+from nequip.data.sources.labels import LabelMap
+from nequip.data.sources.source import ConcatSource, FrameSource, frame_name, separate_isolated_atoms
 from nequip.data.sources.store import is_store, open_store
 from nequip.errors import DataError, did_you_mean
 
 __all__ = [
-    "ISOLATED_ATOM",
     "ConcatSource",
     "FrameSource",
     "LabelMap",
@@ -21,7 +20,9 @@ __all__ = [
     "find_files",
     "frame_name",
     "is_lazy",
+    "locate",
     "open_source",
+    "separate_isolated_atoms",
 ]
 
 
@@ -59,6 +60,15 @@ def find_files(path: str | Path) -> list[Path]:
         siblings = [sibling.name for sibling in folder.iterdir()] if folder.is_dir() else []
         raise DataError(f"there is no file {text}{did_you_mean(Path(text).name, siblings)}.")
     return [Path(text)]
+
+
+def locate(file: str, cache_dir: str | Path) -> Path:
+    """The path that `file` means: a path, or `set:NAME` for a named set, downloaded where need be."""
+    if not file.startswith("set:"):
+        return Path(file).expanduser()
+    from nequip.data.named_sets import resolve_named_set
+
+    return resolve_named_set(file.removeprefix("set:"), Path(cache_dir).expanduser())
 
 
 def is_lazy(path: Path) -> bool:

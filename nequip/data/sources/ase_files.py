@@ -93,6 +93,11 @@ def read_ase_files(name: str, paths: Sequence[Path], labels: LabelMap) -> Memory
     return MemorySource(name, frames, ase_files_fingerprint(paths, labels), sorted(stream.keys_seen))
 
 
+def is_extxyz(path: Path) -> bool:
+    """Whether `path` is read by `split_extxyz`."""
+    return str(path).endswith(_EXTXYZ)
+
+
 def ase_files_fingerprint(paths: Sequence[Path], labels: LabelMap) -> str:
     """Changes with the content of the files and with the labels that are read."""
     parts = [*(file_sha256(path) for path in paths), str(labels)]
@@ -111,8 +116,8 @@ def _explained(path: Path, index: int) -> Generator[None]:
 
 def _unparsed_frames(path: Path) -> Iterator[Callable[[], Atoms]]:
     """What parses each frame of a file: frames that are skipped over cost little."""
-    if str(path).endswith(_EXTXYZ):
-        frames = (partial(_parse_extxyz, text) for text in _split_extxyz(path))
+    if is_extxyz(path):
+        frames = (partial(_parse_extxyz, text) for text in split_extxyz(path))
     else:
         # An iterator of ASE's has parsed the frame already.
         frames = (partial(_same, atoms) for atoms in iread(str(path), ":", do_not_split_by_at_sign=True))
@@ -132,7 +137,7 @@ def _parse_extxyz(text: str) -> Atoms:
     return next(read_xyz(StringIO(text), 0))
 
 
-def _split_extxyz(path: Path) -> Iterator[str]:
+def split_extxyz(path: Path) -> Iterator[str]:
     """The text of each frame: ASE's own loop scans the whole file first and ends at a blank line."""
     with open_with_compression(str(path), "r") as file:
         line = file.readline()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nequip.data.frame import Frame
+from nequip.data.sources.labels import ISOLATED_ATOM
 
 IntArray = NDArray[np.int64]
 
@@ -71,6 +72,13 @@ class PerProcess(Generic[T]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_open": self._open, "_handles": {}}
+
+
+def separate_isolated_atoms(source: FrameSource) -> tuple[IntArray, IntArray]:
+    """Indices of the frames to learn from, and of the isolated atoms among all frames."""
+    lone = source.num_atoms() == 1
+    lone &= np.array([group == ISOLATED_ATOM for group in source.groups()], dtype=bool)
+    return np.flatnonzero(~lone), np.flatnonzero(lone)
 
 
 def file_sha256(path: Path) -> str:

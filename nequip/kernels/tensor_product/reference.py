@@ -9,7 +9,7 @@ import torch
 
 from nequip.kernels.edges import Edges
 from nequip.kernels.tensor_product.spec import TensorProductSpec
-from nequip.o3 import wigner_3j
+from nequip.o3 import join, split, wigner_3j
 from nequip.typing import Float, Tensor
 
 # Edges taken at a time: the arrays between product and sum then stay in cache and below the size
@@ -49,7 +49,7 @@ def _messages(
     slices: the gradient of a slice is a zero-padded copy of the whole.
     """
     features = spec.irreps_in.split(gathered)
-    weights = iter(weight.split([spec.channels(path) for path in spec.paths], dim=1))
+    weights = iter(split(weight, [spec.channels(path) for path in spec.paths]))
     messages: list[Tensor] = []
     for index, (mul, irrep) in enumerate(spec.irreps_in):
         dims = [path.irrep_out.dim for path in spec.paths if path.block_in == index]
@@ -57,8 +57,8 @@ def _messages(
             continue
         matrices = (sh @ couplings[index]).unflatten(1, (sum(dims), irrep.dim))
         product = torch.bmm(matrices, features[irrep].unflatten(1, (irrep.dim, mul)))
-        messages += [(part * next(weights).unsqueeze(1)).flatten(1) for part in product.split(dims, dim=1)]
-    return torch.cat(messages, dim=1)
+        messages += [(part * next(weights).unsqueeze(1)).flatten(1) for part in split(product, dims)]
+    return join(messages)
 
 
 def _merge(
@@ -66,12 +66,12 @@ def _merge(
 ) -> Float[Tensor, "atom component_out"]:
     """From the order of paths to that of the output: sorted by irrep, equal ones side by side."""
     widths = [spec.channels(path) * path.irrep_out.dim for path in spec.paths]
-    parts = summed.split(widths, dim=1)
+    parts = split(summed, widths)
     merged: list[Tensor] = []
     for _, irrep in spec.irreps_out:
         members = [parts[p] for p in spec.output_order if spec.paths[p].irrep_out == irrep]
-        merged.append(torch.cat([part.unflatten(1, (irrep.dim, -1)) for part in members], dim=2).flatten(1))
-    return torch.cat(merged, dim=1)
+        merged.append(join([part.unflatten(1, (irrep.dim, -1)) for part in members], dim=2).flatten(1))
+    return join(merged)
 
 
 @cache

@@ -1,0 +1,59 @@
+"""The published nequip behind bench.py; runs in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from serve import serve
+
+warnings.filterwarnings("ignore")
+
+from nequip.data import AtomicDataDict, compute_neighborlist_, from_dict
+from nequip.model import NequIPGNNModel
+from nequip.utils.global_state import set_global_state
+
+
+def main() -> None:
+    folder, threads = Path(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(threads)
+    set_global_state()
+    config = json.loads((folder / "model.json").read_text())
+    model = NequIPGNNModel(seed=0, model_dtype="float32", **config)
+    state = {key: value.double().numpy() for key, value in model.state_dict().items()}
+    np.savez(folder / "weights.npz", **state)
+    structures = dict(np.load(folder / "structures.npz"))
+    water = load(structures, "water_192", config)
+    batch = AtomicDataDict.batched_from_list([load(structures, f"ethanol_{i}", config) for i in range(5)])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+
+    def train_step() -> None:
+        model.train()
+        optimizer.zero_grad()
+        out = model(dict(batch))
+        (out["total_energy"].square().mean() + out["forces"].square().mean()).backward()
+        optimizer.step()
+
+    def forces() -> torch.Tensor:
+        model.eval()
+        return model(dict(water))["forces"]
+
+    serve(forces, train_step)
+
+
+def load(structures: dict[str, np.ndarray], name: str, config: dict) -> dict:
+    symbols = {1: "H", 6: "C", 8: "O"}
+    types = [config["type_names"].index(symbols[number]) for number in structures[f"{name}/numbers"]]
+    data = {"pos": torch.as_tensor(structures[f"{name}/positions"]), "atom_types": torch.tensor(types)}
+    if structures[f"{name}/pbc"].any():
+        data["cell"] = torch.as_tensor(structures[f"{name}/cell"])
+        data["pbc"] = torch.as_tensor(structures[f"{name}/pbc"])
+    return compute_neighborlist_(from_dict(data), r_max=config["r_max"])
+
+
+if __name__ == "__main__":
+    main()

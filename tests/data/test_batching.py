@@ -1,0 +1,166 @@
+"""Batches and loaders: everything once, in an order that only seed and epoch decide."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sample_frames import random_structures, write_extxyz
+
+from nequip.data.batching import BatchLimits, GraphBatchSampler
+from nequip.data.convert import convert
+from nequip.data.dataset import GraphDataset
+from nequip.data.frame import Frame
+from nequip.data.loading import make_loader
+from nequip.data.neighbors import Cutoffs, TypeMapper
+from nequip.data.sources import MemorySource, open_source
+
+MAPPER = TypeMapper(["H", "O"])
+
+
+def dataset_of(sizes: list[int]) -> GraphDataset:
+    """Rows of hydrogen atoms 1 Å apart: a row of n has 2 (n - 1) edges."""
+    frames = [
+        Frame(np.ones(size, dtype=np.int64), np.arange(size)[:, None] * np.array([[1.0, 0, 0]]))
+        for size in sizes
+    ]
+    source = MemorySource("memory", frames, "fingerprint", [])
+    return GraphDataset(source, np.arange(len(sizes)), MAPPER, Cutoffs(1.5))
+
+
+DATA = dataset_of([3, 5, 2, 8, 1, 4, 4, 6, 2, 7])
+
+
+def batches(limits: BatchLimits, epoch: int = 0, **options) -> list[list[int]]:
+    sampler = GraphBatchSampler(DATA, limits, **options)
+    sampler.set_epoch(epoch)
+    found = list(sampler)
+    assert len(sampler) == len(found)
+    return found
+
+
+def flat(found: list[list[int]]) -> list[int]:
+    return [position for batch in found for position in batch]
+
+
+ALL_LIMITS = [BatchLimits(3), BatchLimits(max_atoms=10), BatchLimits(max_edges=12), BatchLimits(1, 12, 9)]
+
+
+@pytest.mark.parametrize("limits", ALL_LIMITS, ids=str)
+def test_every_frame_comes_once_an_epoch(limits):
+    for epoch in range(3):
+        assert sorted(flat(batches(limits, epoch))) == list(range(10))
+
+
+def test_batches_by_count_are_of_that_size():
+    assert [len(batch) for batch in batches(BatchLimits(4))] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("limits", ALL_LIMITS[1:], ids=str)
+def test_budgets_are_kept(limits):
+    for batch in batches(limits):
+        atoms, edges = DATA.num_atoms()[batch].sum(), DATA.num_edges()[batch].sum()
+        within = atoms <= (limits.max_atoms or np.inf) and edges <= (limits.max_edges or np.inf)
+        assert within or len(batch) == 1
+
+
+def test_batches_are_filled_up_to_the_budget():
+    assert batches(BatchLimits(max_atoms=10), shuffle=False) == [[0, 1, 2], [3, 4], [5, 6], [7, 8], [9]]
+
+
+def test_a_frame_above_the_budget_gets_a_batch_of_its_own_and_a_line(caplog):
+    with caplog.at_level(logging.WARNING, "nequip.data.batching"):
+        found = batches(BatchLimits(max_atoms=6), shuffle=False)
+    assert found == [[0], [1], [2], [3], [4, 5], [6], [7], [8], [9]]
+    assert caplog.messages == [
+        "2 frames are larger than the batch budget and get batches of their own: the first is frame 3."
+    ]
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    assert batches(BatchLimits(3), 2, seed=1) == batches(BatchLimits(3), 2, seed=1)
+    assert batches(BatchLimits(3), 2, seed=1) != batches(BatchLimits(3), 3, seed=1)
+    assert batches(BatchLimits(3), 2, seed=1) != batches(BatchLimits(3), 2, seed=2)
+
+
+def test_without_shuffling_the_order_is_that_of_the_data_set():
+    assert flat(batches(BatchLimits(3), 5, shuffle=False)) == list(range(10))
+
+
+@pytest.mark.parametrize("limits", ALL_LIMITS, ids=str)
+def test_an_epoch_goes_on_where_it_was_left(limits):
+    whole = batches(limits, epoch=4)
+    sampler = GraphBatchSampler(DATA, limits)
+    sampler.set_epoch(4)
+    sampler.start_at(2)
+    sampler.set_epoch(4)
+    assert list(sampler) == whole[2:]
+    assert len(sampler) == len(whole)
+    sampler.set_epoch(5)
+    assert list(sampler) == batches(limits, epoch=5)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_processes_share_the_batches_and_take_as_many_steps(world_size):
+    ranks = [batches(BatchLimits(3), rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert len({len(rank) for rank in ranks}) == 1
+    dealt = {tuple(batch) for rank in ranks for batch in rank}
+    assert dealt == {tuple(batch) for batch in batches(BatchLimits(3))}
+
+
+def test_no_frames_are_no_batches():
+    assert list(GraphBatchSampler(dataset_of([]), BatchLimits(3))) == []
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("loading")
+    convert(write_extxyz(folder / "all.xyz", random_structures(12)), folder / "store", shard_size=5)
+    return folder
+
+
+@pytest.fixture(params=["all.xyz", "store"])
+def data(request, store, tmp_path) -> GraphDataset:
+    dataset = GraphDataset(
+        open_source(store / request.param), np.arange(12), MAPPER, Cutoffs(4.0), cache_dir=tmp_path
+    )
+    list(dataset.scan())
+    return dataset
+
+
+def epochs(data: GraphDataset, num_workers: int) -> list[list[int]]:
+    sampler = GraphBatchSampler(data, BatchLimits(max_atoms=20), seed=3)
+    loader = make_loader(data, sampler, num_workers)
+    found = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        found += [graph.labels.index.tolist() for graph in loader]
+    return found
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_give_the_batches_that_one_process_gives(data, num_workers):
+    assert epochs(data, num_workers) == epochs(data, 0)
+
+
+def test_a_batch_holds_its_frames_side_by_side(data):
+    sampler = GraphBatchSampler(data, BatchLimits(4), shuffle=False)
+    batch = next(iter(make_loader(data, sampler)))
+    assert batch.num_graphs == 4
+    assert torch.equal(
+        batch.labels.energy, torch.cat([data[position].labels.energy for position in range(4)])
+    )
+
+
+def test_workers_tell_what_is_wrong_with_a_frame(tmp_path):
+    bad = random_structures(3)
+    bad[1].positions[1] = bad[1].positions[0]
+    source = open_source(write_extxyz(tmp_path / "bad.xyz", bad))
+    data = GraphDataset(source, np.arange(3), MAPPER, Cutoffs(4.0))
+    loader = make_loader(data, GraphBatchSampler(data, BatchLimits(1), shuffle=False), num_workers=1)
+    with pytest.raises(Exception, match=r"bad\.xyz, frame 1: atoms 0 and 1 overlap") as caught:
+        list(loader)
+    assert caught.type.__name__ == "DataError"
