@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load"]
 
 
-
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; `import nequip` and `--help` must not.
     if name == "load":

@@ -47,8 +47,6 @@ def statistics_table(found: Statistics) -> str:
         ("RMS of forces", _number(found.forces_rms, "eV/Å")),
         ("deviation of energies", _number(found.energy_rms, "eV per square root of atoms, from the shifts")),
     ]
-    if found.singular:
-        rows.append(("note", found.singular))
     lines = [f"{'type':6}{'atoms':>10}{'neighbors':>12}{'shift (eV)':>16}{'force RMS (eV/Å)':>19}"]
     for name in found.type_names:
         shift = (found.per_type_energy_shifts or {}).get(name)

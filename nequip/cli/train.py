@@ -27,7 +27,7 @@ FILES = {
     "last.nequip": "weights at the end",
     "last.ckpt": "state to go on from",
     "metrics.csv": "losses and errors, epoch by epoch",
-    "report.html": "parity plots, tables of errors, worst frames, learning curves",
+    "report/report.html": "parity plots, tables of errors, worst frames, learning curves",
     "config.yaml": "the configuration with every value",
 }
 SHOWN = re.compile("(energy_per_atom|forces|stress)_mae")
@@ -149,7 +149,7 @@ def _report(config: RunConfig, outcome: TrainingOutcome) -> dict[str, Evaluation
     }
     if evaluations:
         described = config.model_dump(mode="json")
-        write_report(evaluations, outcome.history, outcome.output_dir, config=described)
+        write_report(evaluations, outcome.history, outcome.output_dir / "report", config=described)
     return evaluations
 
 
@@ -163,7 +163,7 @@ def _summary(outcome: TrainingOutcome, evaluations: Mapping[str, Evaluation]) ->
         # What fits a terminal; the whole table is in the report.
         shown = {key: error for key, error in evaluation.errors.items() if SHOWN.match(key)}
         lines += [f"\nErrors of {outcome.best.name}, {name} frames:", error_table(shown).text()]
-    lines += [f"\nIn {folder}:", *(f"  {name:17}{FILES[name]}" for name in FILES if (folder / name).exists())]
+    lines += [f"\nIn {folder}:", *(f"  {name:20}{FILES[name]}" for name in FILES if (folder / name).exists())]
     lines += [
         "\nTo use it in ASE:",
         "  from nequip.calculators import NequIPCalculator",

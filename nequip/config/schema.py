@@ -153,6 +153,7 @@ class TrainerConfig(Strict):
     """How long, on what, and what is written."""
 
     max_epochs: int = Field(100, ge=1)  # passes over the training frames
+    # stops there with everything saved; resume=auto goes on
     max_time: str | None = Field(
         None, pattern=r"^\d+:\d\d:\d\d:\d\d$", description="a time as DD:HH:MM:SS or null"
     )

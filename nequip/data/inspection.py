@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,8 @@ class Inspection:
     problems: list[str] = field(default_factory=list[str])  # the first of them
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Plain values, for JSON; what is infinite is None."""
+        return {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self)}
 
 
 def inspect(source: FrameSource, indices: Iterable[int]) -> Inspection:
@@ -86,6 +86,14 @@ def inspect(source: FrameSource, indices: Iterable[int]) -> Inspection:
         if distance < found.shortest_distance:
             found.shortest_distance, found.shortest_in = distance, where
     return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Counter):
+        return dict(value)
+    if isinstance(value, Range):
+        return {"count": value.count, "low": _plain(value.low), "high": _plain(value.high), "rms": value.rms}
+    return None if isinstance(value, float) and np.isinf(value) else value
 
 
 def _count(found: Inspection, frame: Frame) -> None:

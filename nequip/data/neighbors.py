@@ -57,6 +57,8 @@ def shortest_distance(frame: Frame, where: str = "structure") -> float:
     Raises:
         DataError: as `find_neighbors` does.
     """
+    if frame.num_atoms < 2 and not any(frame.pbc):
+        return float("inf")
     radius = 2.0
     while radius < 1000.0:
         neighbors = find_neighbors(frame, np.zeros_like(frame.numbers), Cutoffs(radius), where)

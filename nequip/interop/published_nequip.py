@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from nequip.errors import CheckpointError
 from nequip.interop.published import Conversion, from_config, strip_prefix
+from nequip.model.card import DtypeName
 from nequip.model.nequip import NequIPConfig, build
 from nequip.nn.linear import IrrepsLinear, TypeLinear
+from nequip.nn.mlp import ScalarMLP
 
 # Their name -> ours, where the meaning is the same.
 _KEYS = {
@@ -22,18 +24,22 @@ _KEYS = {
     **{key: key for key in ("per_type_energy_scales_trainable", "per_type_energy_shifts_trainable")},
     "readout_mlp_hidden_layers_depth": "readout_mlp_depth",
     "readout_mlp_hidden_layers_width": "readout_mlp_width",
+    "readout_mlp_nonlinearity": "readout_mlp_nonlinearity",
 }
 
 
 def convert(
-    config: Mapping[str, Any], state: Mapping[str, NDArray[np.floating[Any]]], dtype: str
+    config: Mapping[str, Any], state: Mapping[str, NDArray[np.floating[Any]]], dtype: DtypeName
 ) -> Conversion:
     """Our configuration and weights for a published NequIP.
 
     Raises:
         CheckpointError: for an option that we do not have, or weights that are missing.
     """
-    ours = NequIPConfig.model_validate(from_config(config, _KEYS, dtype))
+    values = from_config(config, _KEYS, dtype)
+    # their None means no activation; everywhere else it means their default, which is ours too
+    values["readout_mlp_nonlinearity"] = config.get("readout_mlp_nonlinearity", "silu")
+    ours = NequIPConfig.model_validate(values)
     tensors = {key: torch.as_tensor(np.asarray(value)) for key, value in strip_prefix(state).items()}
     return Conversion(ours, _weights(ours, tensors))
 
@@ -50,13 +56,8 @@ def _weights(config: NequIPConfig, state: dict[str, torch.Tensor]) -> dict[str, 
         weights |= _split(_take(state, f"{theirs}.linear_2.weight"), linear_out, f"{ours}.linear_out")
         if connection is not None:
             weights |= _split(_take(state, f"{theirs}.sc.weight"), connection, f"{ours}.self_connection")
-        for depth in range(len(layer.radial.weights)):
-            key = f"{theirs}.edge_mlp.mlp.{2 * depth}.weight"
-            weights[f"{ours}.radial.weights.{depth}"] = _take(state, key)
-    for depth in range(len(model.readout.weights)):
-        weights[f"readout.weights.{depth}"] = _take(
-            state, f"per_atom_energy_readout.mlp_module.mlp.{2 * depth}.weight"
-        )
+        weights |= _mlp(state, f"{theirs}.edge_mlp", layer.radial, f"{ours}.radial")
+    weights |= _mlp(state, "per_atom_energy_readout.mlp_module", model.readout, "readout")
     for name, own in (("scales", model.scale_shift.scales), ("shifts", model.scale_shift.shifts)):
         value = state.get(f"per_type_energy_scale_shift.{name}")
         found = own if value is None or value.numel() == 0 else value.flatten().double().expand(own.shape)
@@ -70,6 +71,14 @@ def _take(state: dict[str, torch.Tensor], key: str) -> torch.Tensor:
             f"the published NequIP has no {key!r}: its configuration does not fit its weights."
         )
     return state[key]
+
+
+def _mlp(state: dict[str, torch.Tensor], theirs: str, mlp: ScalarMLP, ours: str) -> dict[str, torch.Tensor]:
+    """The matrices of an MLP; theirs are numbered with the activations between, if there are any."""
+    linear = mlp.activation is None and len(mlp.weights) > 1
+    key = f"{theirs}.mlp.weights.{{}}" if linear else f"{theirs}.mlp.{{}}.weight"
+    step = 1 if linear else 2
+    return {f"{ours}.weights.{i}": _take(state, key.format(step * i)) for i in range(len(mlp.weights))}
 
 
 def _split(flat: torch.Tensor, linear: IrrepsLinear | TypeLinear, prefix: str) -> dict[str, torch.Tensor]:

@@ -1,0 +1,1 @@
+"""What a potential is: its card, its architecture, its file."""

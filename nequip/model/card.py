@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from nequip.errors import ModelError
+
 DtypeName = Literal["float32", "float64"]
+
+
+def dtype_name(dtype: str | torch.dtype) -> DtypeName:
+    """ "float32" or "float64" of a name or of torch's own object.
+
+    Raises:
+        ModelError: for any other.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name == "float32" or name == "float64":
+        return name
+    raise ModelError(f"a potential computes in float32 or float64, not in {name!r}.")
 
 
 class TrainingRecord(BaseModel):

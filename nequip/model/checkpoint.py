@@ -17,7 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from nequip.errors import CheckpointError
-from nequip.model.card import DtypeName, ModelCard
+from nequip.model.card import ModelCard, dtype_name
 from nequip.model.potential import Potential
 from nequip.model.registry import get_architecture
 from nequip.version import VERSION
@@ -103,7 +103,9 @@ def _parse_card(header: dict[str, str], path: Path) -> ModelCard:
         raise CheckpointError(f"{path}: its card cannot be read ({error}).") from error
 
 
-def load(path: str | Path, device: str | torch.device = "cpu", dtype: DtypeName | None = None) -> Potential:
+def load(
+    path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None
+) -> Potential:
     """The potential in a file, in evaluation mode.
 
     Args:
@@ -118,7 +120,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: DtypeName 
     return potential.to(device).eval()
 
 
-def convert_dtype(potential: Potential, dtype: DtypeName) -> Potential:
+def convert_dtype(potential: Potential, dtype: str | torch.dtype) -> Potential:
     """A copy of `potential` that computes in `dtype`, on the same device and in the same mode."""
     copy = build_from_card(_with_dtype(potential.card, dtype))
     copy.load_state_dict(potential.state_dict())
@@ -126,10 +128,9 @@ def convert_dtype(potential: Potential, dtype: DtypeName) -> Potential:
     return copy.to(device).train(potential.training)
 
 
-def _with_dtype(card: ModelCard, dtype: DtypeName | None) -> ModelCard:
-    if dtype is None or dtype == card.dtype:
-        return card
-    return card.model_copy(update={"dtype": dtype, "config": {**card.config, "dtype": dtype}})
+def _with_dtype(card: ModelCard, dtype: str | torch.dtype | None) -> ModelCard:
+    name = card.dtype if dtype is None else dtype_name(dtype)
+    return card.model_copy(update={"dtype": name, "config": {**card.config, "dtype": name}})
 
 
 def build_from_card(card: ModelCard) -> Potential:

@@ -16,7 +16,7 @@ from nequip.model.potential import DTYPES, Potential
 from nequip.model.registry import Architecture, ModelConfig
 from nequip.nn.convolution import InteractionLayer
 from nequip.nn.geometry import NormalizedLength, edge_geometry
-from nequip.nn.mlp import ScalarMLP
+from nequip.nn.mlp import Nonlinearity, ScalarMLP
 from nequip.nn.per_type import ScaleShift, per_type_tensor
 from nequip.nn.radial import BesselBasis, polynomial_cutoff
 from nequip.nn.zbl import ZBL
@@ -55,6 +55,7 @@ class NequIPConfig(ModelConfig, frozen=True):
     polynomial_cutoff_p: int = Field(6, ge=2)
     readout_mlp_depth: int = Field(0, ge=0)  # hidden layers
     readout_mlp_width: int | None = None  # default: num_features of l = 0
+    readout_mlp_nonlinearity: Nonlinearity | None = "silu"
     per_type_energy_scales_trainable: bool = False  # start from per_type_energy_scales and train them
     per_type_energy_shifts_trainable: bool = False  # start from per_type_energy_shifts and train them
     pair_potential: Literal["zbl"] | None = None  # zbl: nuclear repulsion at short distances
@@ -132,7 +133,7 @@ class NequIP(Potential):
 
         # Readout
         hidden = [config.readout_mlp_width or irreps.dim] * config.readout_mlp_depth
-        self.readout = ScalarMLP([irreps.dim, *hidden, 1], dtype)
+        self.readout = ScalarMLP([irreps.dim, *hidden, 1], dtype, config.readout_mlp_nonlinearity)
         self.scale_shift = ScaleShift(
             _per_type(config, "per_type_energy_scales", default=1.0),
             _per_type(config, "per_type_energy_shifts", default=0.0),

@@ -30,7 +30,7 @@ class ModelConfig(BaseModel, frozen=True):
     type_names: tuple[str, ...] | Literal["auto"] = "auto"
     r_max: float = Field(5.0, gt=0)  # Å
     per_edge_type_cutoff: dict[str, float | dict[str, float]] | None = None  # Å, center -> neighbor
-    # divides sums over neighbors; one for all types or one for each; auto: measured
+    # its square root divides sums over neighbors; one number, or one for each type; auto: measured
     avg_num_neighbors: float | dict[str, float] | Literal["auto"] = "auto"
     # eV; auto: RMS of the forces (as a number), or of the energies where there are none; None: 1
     per_type_energy_scales: float | dict[str, float] | Literal["auto"] | None = "auto"

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
+from typing import Literal
 
 import torch
 
 from nequip.typing import Float, Tensor
 
 
+Nonlinearity = Literal["silu", "mish", "gelu"]
+
+
 class ScalarMLP(torch.nn.Module):
-    """`y = x @ (W α)` per layer, SiLU between, no bias.
+    """`y = x @ (W α)` per layer, a nonlinearity between (None: a chain of linear maps), no bias.
 
     W is [in, out], drawn from U(-√3, √3); α = gain/√in with gain 1 for the first layer and √2 after
-    a SiLU, so that activations keep unit variance.
+    a nonlinearity, so that activations keep their order of magnitude.
     """
 
-    def __init__(self, widths: Sequence[int], dtype: torch.dtype, nonlinear: bool = True):
+    def __init__(self, widths: Sequence[int], dtype: torch.dtype, nonlinearity: Nonlinearity | None = "silu"):
         super().__init__()
-        self.nonlinear = nonlinear
+        self.activation = None if nonlinearity is None else getattr(torch.nn.functional, nonlinearity)
         self.weights = torch.nn.ParameterList(
             torch.empty(fan_in, fan_out, dtype=dtype).uniform_(-sqrt(3), sqrt(3))
             for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True)
@@ -28,8 +32,8 @@ class ScalarMLP(torch.nn.Module):
     def forward(self, x: Float[Tensor, "row in"]) -> Float[Tensor, "row out"]:
         for index, weight in enumerate(self.weights):
             gain = 1.0
-            if index > 0 and self.nonlinear:
-                x = torch.nn.functional.silu(x)
+            if index > 0 and self.activation is not None:
+                x = self.activation(x)
                 gain = sqrt(2)
             x = x @ (weight * (gain / sqrt(weight.shape[0])))
         return x

@@ -67,7 +67,9 @@ def _plot(name: str, heading: str, curves: History) -> Plot:
     axes = new_axes("epoch", heading)
     for number, (label, (epochs, values)) in enumerate(curves.items()):
         marker = "o" if len(epochs) <= 30 else None
-        axes.plot(epochs, values, color=color(number), linewidth=1.5, marker=marker, markersize=3, label=label)
+        axes.plot(
+            epochs, values, color=color(number), linewidth=1.5, marker=marker, markersize=3, label=label
+        )
     if all((values > 0).all() for _, values in curves.values()):
         axes.set_yscale("log")
     if len(curves) > 1:

@@ -66,7 +66,8 @@ def link(target: str, text: str) -> str:
 def numbers(values: Iterable[tuple[str, str]]) -> str:
     """Large numbers, each with the words that say what it is."""
     cells = "".join(
-        f'<div class="number"><b>{escape(value)}</b><span>{escape(words)}</span></div>' for value, words in values
+        f'<div class="number"><b>{escape(value)}</b><span>{escape(words)}</span></div>'
+        for value, words in values
     )
     return f'<div class="numbers">{cells}</div>'
 

@@ -76,6 +76,6 @@ def check_same_model(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None
             check_same_model(saved[key], given[key])
         elif saved.get(key) != given[key]:
             raise CheckpointError(
-                f"the checkpoint holds a model with {key}={saved.get(key)!r}, but this run has {given[key]!r}: "
+                f"the checkpoint holds a model with {key}={saved.get(key)!r}, this run has {given[key]!r}: "
                 "resume with the same model and data, or start anew without resume."
             )

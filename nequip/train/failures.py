@@ -36,8 +36,9 @@ def check_finite(
     torch.save(tensors, path)
     epoch, batch = position
     raise TrainingError(
-        f"the {what} became {float(value.detach())} at epoch {epoch}, batch {batch} ({describe(graph)}): look at "
-        f"these frames (the batch is saved in {path}), lower train.optimizer.lr or set train.gradient_clip."
+        f"the {what} became {float(value.detach())} in epoch {epoch + 1}, batch {batch + 1} "
+        f"({describe(graph)}): look at these frames (the batch is saved in {path}), lower "
+        "train.optimizer.lr or set train.gradient_clip."
     )
 
 
@@ -50,10 +51,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory(graph: AtomicGraph | None, position: tuple[int, int]) -> TrainingError:
     """The sentence for a batch that did not fit."""
+    epoch, batch = position
     where = (
-        f"at epoch {position[0]}, batch {position[1]} ({describe(graph)})"
-        if graph
-        else "before the first batch"
+        f"in epoch {epoch + 1}, batch {batch + 1} ({describe(graph)})" if graph else "before the first batch"
     )
     return TrainingError(
         f"memory ran out {where}: lower data.batch.size (or bound it with data.batch.max_edges), "

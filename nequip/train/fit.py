@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nequip.config.schema import RunConfig
 from nequip.errors import ConfigError
@@ -72,12 +72,12 @@ class Fit:
                 self._trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=checkpoint)
         except StopRequested as request:
             if request.reason == "interrupt":
-                raise self._interrupted("the state is saved") from None
+                raise self._interrupted() from None
             return "max_time"
         except SystemExit as error:
             # Lightning's answer to a KeyboardInterrupt.
             if isinstance(error.__context__, KeyboardInterrupt):
-                raise self._interrupted("stopped at once") from None
+                raise self._interrupted() from None
             raise
         except Exception as error:
             if is_out_of_memory(error):
@@ -89,16 +89,14 @@ class Fit:
             close_loggers(self._trainer.loggers)
         return "early_stopping" if self._early_stopping and self._early_stopping.reason else "max_epochs"
 
-    def _interrupted(self, how: str) -> TrainingInterrupted:
-        epoch, batch = self.module.position
+    def _interrupted(self) -> TrainingInterrupted:
         last = self.output_dir / "last.ckpt"
         if not last.is_file():
-            return TrainingInterrupted(
-                f"training was interrupted before anything was saved to {self.output_dir}."
-            )
+            return TrainingInterrupted("training was interrupted before anything was saved.")
+        epoch, batch = load_checkpoint(last)["training"]["position"]
         return TrainingInterrupted(
-            f"training was interrupted in epoch {epoch + 1} after {batch} batches, {how}: run the same "
-            f"command with resume=auto to go on from {last}."
+            f"training was interrupted; {last} holds its state after {epoch} epochs and {batch} batches: run "
+            "the same command with resume=auto to go on from there."
         )
 
     def _build_trainer(self, config: RunConfig, callbacks: Sequence[pl.Callback]) -> pl.Trainer:

@@ -18,21 +18,20 @@ _WANDB_FOLDER = re.compile(r"run-(?P<time>\d+_\d+)-(?P<id>\w+)")
 
 
 class CsvTable:
-    """Rows of numbers with named columns; a row that brings new columns rewrites the file."""
+    """Rows of numbers with named columns in a file; a row that brings new columns rewrites it."""
 
     def __init__(self, path: Path):
         self.path = path
-        self._rows: list[dict[str, str]] = []
         self._columns: list[str] = []
 
     def resume(self, column: str, last: float) -> None:
         """Keep the rows of an earlier run whose `column` is not beyond `last`."""
-        if self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            self._rows = [row for row in rows if float(row[column]) <= last]
-            self._columns = list(rows[0]) if rows else []
-            self._rewrite()
+        rows = [row for row in self._rows() if float(row[column]) <= last]
+        if not rows:
+            self.path.unlink(missing_ok=True)
+            return
+        self._columns = list(rows[0])
+        self._write(rows)
 
     def append(self, row: Mapping[str, float]) -> None:
         """Add a row; the file is complete after every call.
@@ -40,26 +39,31 @@ class CsvTable:
         Raises:
             CheckpointError: when the file cannot be written.
         """
-        text = {
-            name: str(value) if isinstance(value, int) else f"{value:.10g}" for name, value in row.items()
-        }
-        self._rows.append(text)
-        new = [name for name in text if name not in self._columns]
+        texts = {name: f"{value:.10g}" for name, value in row.items()}
+        new = [name for name in texts if name not in self._columns]
         if new:
+            rows = self._rows() if self._columns else []
             self._columns += new
-            self._rewrite()
+            self._write([*rows, texts])
             return
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self._columns).writerow(text)
+                csv.DictWriter(file, self._columns, lineterminator="\n").writerow(texts)
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be written: {error.strerror or error}.") from error
 
-    def _rewrite(self) -> None:
+    def _rows(self) -> list[dict[str, str]]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            # A full disk or a crash may have cut the last row short.
+            return [row for row in csv.DictReader(file) if None not in row.values()]
+
+    def _write(self, rows: Sequence[Mapping[str, str]]) -> None:
         buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, self._columns)
+        writer = csv.DictWriter(buffer, self._columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self._rows)
+        writer.writerows(rows)
         write_atomically(self.path, buffer.getvalue().encode())
 
 

@@ -29,11 +29,11 @@ class TermSums(NamedTuple):
     """A term before its mean is taken: Σ ℓ over the labels present, and how many there are."""
 
     total: Float[Tensor, ""]
-    count: Float[Tensor, ""]
+    num_labels: Float[Tensor, ""]
 
     def mean(self) -> Float[Tensor, ""]:
         """Zero where there is no label."""
-        return self.total / self.count.clamp(min=1)
+        return self.total / self.num_labels.clamp(min=1)
 
 
 class Residuals(NamedTuple):
@@ -83,7 +83,7 @@ class Loss(nn.Module):
         start = 0
         for stage in self.schedule:
             if epoch is None or epoch >= stage.epoch:
-                weights.update(stage.weights)
+                weights |= {str(name): weight for name, weight in stage.weights.items()}
                 start = stage.epoch
                 continue
             if stage.interpolation == "linear":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
@@ -113,8 +114,8 @@ class Tally:
     def update(self, prediction: Prediction, graph: AtomicGraph, terms: dict[str, TermSums]) -> None:
         """Add one batch."""
         for name, term in terms.items():
-            total, count = self._terms[name]
-            self._terms[name] = TermSums(total + term.total.detach().cpu(), count + term.count.cpu())
+            total, number = self._terms[name]
+            self._terms[name] = TermSums(total + term.total.detach().cpu(), number + term.num_labels.cpu())
         self._errors.update(prediction, graph)
 
     def compute(self, epoch: int | None = None) -> dict[str, float]:
@@ -127,13 +128,13 @@ class Tally:
         """Every name that `compute` may give."""
         return ["loss", *(f"loss_{name}" for name in self._terms), *self._errors.names()]
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         return {
             "terms": {name: tuple(term) for name, term in self._terms.items()},
             "errors": self._errors.sums,
         }
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self._terms = {name: TermSums(*term) for name, term in state["terms"].items()}
         self._errors.sums = state["errors"]
 

@@ -183,8 +183,8 @@ class PotentialModule(pl.LightningModule):
         check_same_model(self._resumed["model"], _identity(self.potential.card))
         if self.position.batch and self._resumed["data"] != self.trainer.datamodule.identity():
             raise CheckpointError(
-                "the checkpoint was saved in mid-epoch with other frames, batches or seed: give the same data "
-                "to go on with this epoch, or resume from best.ckpt, the end of an epoch."
+                "the checkpoint was saved in mid-epoch with other frames, batches or seed: give the same "
+                "data to go on with this epoch, or resume from best.ckpt, the end of an epoch."
             )
         self.train_tally.load_state_dict(self._resumed["tally"])
         self.trainer.datamodule.start_epoch(*self.position)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,14 @@ def test_version(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out == f"e3forge {nequip.__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "data"])
+def test_a_dashed_name_is_the_command(capsys: pytest.CaptureFixture[str], name: str):
+    (script,) = entry_points(group="console_scripts", name=f"nequip-{name}")
+    with pytest.raises(SystemExit, match="0"):
+        script.load()(["--help"])
+    assert capsys.readouterr().out.startswith(f"usage: nequip-{name} ")
 
 
 def test_info_of_a_missing_file(capsys: pytest.CaptureFixture[str]):

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_says_where_everything_lies(capsys: pytest.CaptureFixture[str]):
     assert main(["train", "tiny.yaml"]) == 0
     printed = capsys.readouterr().out
-    for name in ("best.nequip", "last.ckpt", "metrics.csv", "report.html", "config.yaml"):
+    for name in ("best.nequip", "last.ckpt", "metrics.csv", "report/report.html", "config.yaml"):
         assert Path("run", name).is_file()
         assert f"  {name}" in printed
     assert 'atoms.calc = NequIPCalculator("run/best.nequip")' in printed
@@ -40,7 +40,7 @@ def test_a_run_says_where_everything_lies(capsys: pytest.CaptureFixture[str]):
 
 def test_the_report_can_be_left_out(capsys: pytest.CaptureFixture[str]):
     assert main(["train", "tiny.yaml", "trainer.report=false"]) == 0
-    assert not Path("run", "report.html").exists()
+    assert not Path("run", "report").exists()
     assert "report.html" not in capsys.readouterr().out
 
 

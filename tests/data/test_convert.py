@@ -163,7 +163,7 @@ def test_a_key_that_no_frame_has_leaves_the_store_incomplete(xyz, tmp_path):
 def test_an_unreadable_frame_keeps_the_shards_before_it(xyz, tmp_path):
     path = tmp_path / "bad.xyz"
     path.write_text(xyz.read_text() + "1\n\nH 0 0\n")
-    with pytest.raises(DataError, match="frame 10 .*cannot be read"):
+    with pytest.raises(DataError, match=r"frame 10 .*cannot be read"):
         convert(path, tmp_path / "out", shard_size=4)
     assert shards(tmp_path / "out") == ["shard-00000.h5", "shard-00001.h5", "store.json"]
 

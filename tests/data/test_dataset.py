@@ -17,7 +17,7 @@ from nequip.data.sources import open_source
 from nequip.errors import DataError
 
 STRUCTURES = random_structures(8)
-MAPPER = TypeMapper(["H", "O"])
+MAPPER, CUTOFFS = TypeMapper(["H", "O"]), Cutoffs(4.0)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def xyz(tmp_path_factory) -> Path:
 
 
 def dataset(
-    xyz: Path, cache_dir: Path | None = None, indices=(5, 0, 3), cutoffs=Cutoffs(4.0)
+    xyz: Path, cache_dir: Path | None = None, indices=(5, 0, 3), cutoffs=CUTOFFS
 ) -> GraphDataset:
     return GraphDataset(
         open_source(xyz), np.array(indices), MAPPER, cutoffs, groups=("cold", "hot"), cache_dir=cache_dir

@@ -84,7 +84,7 @@ def groups_of(counts: dict[str, int]) -> list[str]:
 
 
 def test_whole_groups_go_together():
-    groups = groups_of({name: 10 for name in "abcdefghij"})
+    groups = groups_of(dict.fromkeys("abcdefghij", 10))
     split = split_by_group(FRAMES, groups, SplitSizes(val=0.2, test=10), seed=0)
     assert sizes_of(split) == (70, 20, 10)
     parts = [{groups[index] for index in part} for part in (split.train, split.val, split.test)]
@@ -103,13 +103,13 @@ def test_no_part_asked_for_stays_empty():
 
 
 def test_the_seed_chooses_among_groups_of_one_size():
-    groups = groups_of({name: 10 for name in "abcdefghij"})
+    groups = groups_of(dict.fromkeys("abcdefghij", 10))
     chosen = {split_by_group(FRAMES, groups, SplitSizes(), seed).val[0] for seed in range(10)}
     assert len(chosen) > 1
 
 
 def test_groups_beyond_the_training_frames_asked_for_are_left_out():
-    groups = groups_of({name: 10 for name in "abcdefghij"})
+    groups = groups_of(dict.fromkeys("abcdefghij", 10))
     split = split_by_group(FRAMES, groups, SplitSizes(train=20, val=10), seed=0)
     assert sizes_of(split) == (20, 10, 0)
 

@@ -19,11 +19,12 @@ from nequip.errors import DataError
 
 NAMES = ("H", "C", "O")
 NUMBERS = np.array([1, 6, 8])
+CUTOFFS = Cutoffs(3.0)
 TRUE_SHIFTS = np.array([-13.5, -1029.0, -2041.0])
 
 
 def statistics(
-    frames: Sequence[Frame], cutoffs: Cutoffs = Cutoffs(3.0), names: Sequence[str] = NAMES
+    frames: Sequence[Frame], cutoffs: Cutoffs = CUTOFFS, names: Sequence[str] = NAMES
 ) -> Statistics:
     source = MemorySource("memory", list(frames), "fingerprint", [])
     data = GraphDataset(source, np.arange(len(frames)), TypeMapper(names), cutoffs)

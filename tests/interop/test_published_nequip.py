@@ -12,7 +12,7 @@ import torch
 
 from nequip.data.frame import Frame
 from nequip.data.neighbors import TypeMapper, build_graph
-from nequip.errors import CheckpointError
+from nequip.errors import CheckpointError, ModelError
 from nequip.interop import from_published
 from nequip.nn.derivatives import Prediction
 
@@ -53,9 +53,7 @@ def test_float64_agrees_to_1e_10(path, structure):
     prediction = golden.predict(structure, "float64")._asdict()
     for name, expected in golden.expected(structure).items():
         actual = prediction[name].reshape(expected.shape)
-        torch.testing.assert_close(
-            actual, expected, atol=1e-10, rtol=1e-12, equal_nan=True, msg=lambda m: f"{name}: {m}"
-        )
+        torch.testing.assert_close(actual, expected, atol=1e-10, rtol=1e-12, equal_nan=True, msg=name)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -95,6 +93,21 @@ def test_an_unknown_architecture_is_named():
 
 def test_an_unknown_pair_potential_is_named():
     golden = Golden(GOLDEN[0])
-    golden.config["pair_potential"] = {"_target_": "their.LJ"}
+    golden.config["pair_potential"] = {"_target_": "their.LJ", "chemical_species": ["H", "C", "O"]}
     with pytest.raises(CheckpointError, match=r"their\.LJ"):
         golden.predict("ethanol", "float64")
+
+
+def test_an_option_that_we_lack_is_named():
+    golden = Golden(GOLDEN[0])
+    golden.config["convnet_resnet"] = True
+    with pytest.raises(CheckpointError, match="convnet_resnet"):
+        golden.predict("ethanol", "float64")
+
+
+def test_the_dtype_may_be_a_name_or_torch_s_own_or_the_one_in_the_configuration():
+    golden = Golden(GOLDEN[0])
+    for dtype, expected in ((torch.float32, "float32"), ("float64", "float64"), (None, "float64")):
+        assert from_published(golden.config, golden.state, dtype=dtype).card.dtype == expected
+    with pytest.raises(ModelError, match="float16"):
+        from_published(golden.config, golden.state, dtype=torch.float16)

@@ -47,5 +47,5 @@ def test_mistakes_are_named(table, sentence):
 
 
 def test_types_must_be_resolved():
-    with pytest.raises(ConfigError, match="needs model.type_names"):
+    with pytest.raises(ConfigError, match=r"needs model\.type_names"):
         resolve_cutoffs(ModelConfig(per_edge_type_cutoff={"C": 4.0}))

@@ -17,6 +17,7 @@ from ase.io import write
 
 from nequip.config.compose import to_yaml
 from nequip.config.schema import RunConfig
+from nequip.config.validate import validate
 
 # A real installed distribution, as far as importlib.metadata can tell: the registry finds the
 # architecture the way it finds every other, in this process and in those that the tests start.
@@ -88,8 +89,6 @@ def make_config(tiny_package: Path, structures: Path, tmp_path: Path) -> ConfigM
     """A run on the structures; keyword arguments replace whole branches of the configuration."""
 
     def make(**changes: Any) -> RunConfig:
-        from tiny_pairs import TinyPairsConfig
-
         tree: dict[str, Any] = {
             "data": {
                 "file": str(structures),
@@ -97,14 +96,18 @@ def make_config(tiny_package: Path, structures: Path, tmp_path: Path) -> ConfigM
                 "split": {"train": 20, "val": 10},
                 "batch": {"size": 3, "val_size": 4},
             },
-            "trainer": {"max_epochs": 4, "accelerator": "cpu", "logging": {"progress": "off", "every_n_steps": 2}},
+            "trainer": {
+                "max_epochs": 4,
+                "accelerator": "cpu",
+                "logging": {"progress": "off", "every_n_steps": 2},
+            },
             "output_dir": str(tmp_path / "run"),
             "seed": 1,
         }
         for name, value in changes.items():
             tree[name] = tree[name] | value if isinstance(tree.get(name), dict) else value
-        model = TinyPairsConfig(**{"r_max": 4.0, **tree.pop("model", {})})
-        return RunConfig.model_validate(tree | {"model": model})
+        model = {"name": "tiny_pairs", "r_max": 4.0, **tree.get("model", {})}
+        return validate(tree | {"model": model})
 
     return make
 

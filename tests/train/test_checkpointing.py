@@ -35,7 +35,10 @@ def code_inside(path: Path) -> None:
         (lambda path: None, "there is no checkpoint"),
         (lambda path: path.write_bytes(b""), "cannot be read as a checkpoint"),
         (lambda path: path.write_bytes(b"not a checkpoint at all"), "cannot be read as a checkpoint"),
-        (lambda path: torch.save({"state_dict": {}}, path), "is not a checkpoint of a training run of e3forge"),
+        (
+            lambda path: torch.save({"state_dict": {}}, path),
+            "is not a checkpoint of a training run of e3forge",
+        ),
         (other_version, f"has checkpoint version {VERSION + 1}"),
         (code_inside, "cannot be read as a checkpoint"),
     ],
@@ -57,7 +60,7 @@ def test_a_checkpoint_cut_short_is_told(make_config):
 
 def test_resuming_from_a_potential_points_to_the_checkpoint(make_config):
     folder = run_training(make_config()).output_dir
-    with pytest.raises(CheckpointError, match="resume from the .ckpt beside it"):
+    with pytest.raises(CheckpointError, match=r"resume from the \.ckpt beside it"):
         run_training(make_config(resume=str(folder / "last.nequip")))
 
 

@@ -18,8 +18,10 @@ from nequip.train.run import run_training
 
 
 def test_a_loss_of_nan_names_the_batch_and_keeps_it(make_config):
-    config = make_config(model={"fail": "nan"}, data={"split": {"train": 30, "val": 0}}, train={"monitor": "train/loss"})
-    with pytest.raises(TrainingError, match=r"the loss became nan at epoch \d, batch \d") as caught:
+    config = make_config(
+        model={"fail": "nan"}, data={"split": {"train": 30, "val": 0}}, train={"monitor": "train/loss"}
+    )
+    with pytest.raises(TrainingError, match=r"the loss became nan in epoch 1, batch \d") as caught:
         run_training(config)
     sentence = str(caught.value)
     frames = [int(index) for index in re.search(r"frames ([\d, ]+)\)", sentence)[1].split(",")]
@@ -37,7 +39,7 @@ def test_a_gradient_of_infinity_never_reaches_the_weights(make_config):
 
 
 def test_out_of_memory_names_the_batch_and_what_to_lower(make_config):
-    with pytest.raises(TrainingError, match=r"epoch 0, batch 0 \(3 structures, \d+ atoms, .*data.batch.size"):
+    with pytest.raises(TrainingError, match=r"epoch 1, batch 1 \(3 structures, \d+ atoms, .*data.batch.size"):
         run_training(make_config(model={"fail": "memory"}))
 
 
@@ -70,6 +72,8 @@ def test_ctrl_c_at_a_terminal_saves_and_exits_with_130(make_config, start_run, n
     lines = error.strip().splitlines()
     assert process.returncode == 130, error
     assert lines[0].startswith("Stopping after this batch")
-    assert re.match(r"TrainingInterrupted: training was interrupted .* resume=auto to go on", lines[1])
+    assert re.match(
+        r"TrainingInterrupted: training was interrupted; .*last.ckpt holds its state .* resume=auto", lines[1]
+    )
     assert len(lines) == 2
     assert load_checkpoint(Path(config.output_dir) / "last.ckpt")["training"]["position"] > (0, 0)

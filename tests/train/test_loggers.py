@@ -93,8 +93,17 @@ def test_a_resumed_table_drops_later_rows(tmp_path):
     assert second.path.read_text().split() == ["epoch,loss", "1,0.5", "2,0.5", "3,0.25"]
 
 
+def test_a_row_cut_short_by_a_crash_is_dropped(tmp_path):
+    table = CsvTable(tmp_path / "table.csv")
+    table.append({"epoch": 1, "loss": 0.5})
+    with table.path.open("a") as file:
+        file.write("2")
+    CsvTable(table.path).resume("epoch", 9)
+    assert table.path.read_text().split() == ["epoch,loss", "1,0.5"]
+
+
 def test_a_table_that_cannot_be_written_is_told(tmp_path):
-    with pytest.raises(CheckpointError, match="cannot write .*table.csv"):
+    with pytest.raises(CheckpointError, match=r"cannot write .*table\.csv"):
         CsvTable(tmp_path / "no_folder" / "table.csv").append({"epoch": 1})
 
 

@@ -14,7 +14,9 @@ from nequip.train.loss import Loss
 NAN = math.nan
 
 
-def labelled(energy: float, forces: list[list[float]], weight: float = 1.0, stress: float = NAN) -> AtomicGraph:
+def labelled(
+    energy: float, forces: list[list[float]], weight: float = 1.0, stress: float = NAN
+) -> AtomicGraph:
     """A structure of types 0, 1, 0, 1, ... without edges."""
     number = len(forces)
     none = torch.zeros(0, dtype=torch.int64)
@@ -95,7 +97,7 @@ def test_stratified_huber_shrinks_delta_with_the_reference_force(norm, scale):
 def test_missing_labels_are_left_out_of_sum_and_count():
     some = collate([labelled(1.0, FORCES), labelled(NAN, [[NAN] * 3, [2.0, NAN, 0.0]], stress=1.0)])
     terms = Loss(LossConfig.model_validate({"stress": {}}), ("H", "O"))(zeros(some), some)
-    counts = {name: float(term.count) for name, term in terms.items()}
+    counts = {name: float(term.num_labels) for name, term in terms.items()}
     assert counts == {"energy": 1, "forces": 8, "stress": 9}
     assert float(terms["forces"].total.detach()) == pytest.approx(9 + 16 + 0.25 + 4)
 
@@ -138,7 +140,7 @@ def test_sums_and_counts_of_batches_add_up_to_those_of_all():
         pieces = [loss(zeros(part), part)[name] for part in parts]
         total = sum(piece.total.detach() for piece in pieces)
         assert float(total) == pytest.approx(float(term.total.detach()), rel=1e-14)
-        assert sum(piece.count for piece in pieces) == term.count
+        assert sum(piece.num_labels for piece in pieces) == term.num_labels
 
 
 SCHEDULE = [

@@ -28,7 +28,12 @@ def large_set(tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_flat_on_a_set_of_100_000_frames(large_set, make_config, start_run, tmp_path):
-    watch = {"_target_": "saboteurs.WatchMemory", "file": str(tmp_path / "memory.json"), "interval": 25, "steps": 300}
+    watch = {
+        "_target_": "saboteurs.WatchMemory",
+        "file": str(tmp_path / "memory.json"),
+        "interval": 25,
+        "steps": 300,
+    }
     data = {
         "file": str(large_set),
         "split": {"train": NUM_FRAMES - 100, "val": 100},

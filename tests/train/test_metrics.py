@@ -126,6 +126,8 @@ def test_a_monitor_that_will_never_appear_is_refused(monitor, has_validation, se
         check_monitor("train.monitor", monitor, tally(), has_validation)
 
 
-@pytest.mark.parametrize("monitor", ["val/loss", "val/forces_mae/type_mean", "train/energy_rmse/group=crystal"])
+@pytest.mark.parametrize(
+    "monitor", ["val/loss", "val/forces_mae/type_mean", "train/energy_rmse/group=crystal"]
+)
 def test_a_monitor_that_is_computed_is_accepted(monitor):
     check_monitor("train.monitor", monitor, tally(), has_validation=True)

@@ -80,7 +80,10 @@ def test_every_scheduler_goes_on_from_a_state_read_with_weights_only(name):
         ({"scheduler": {"name": "StepLr"}}, r"has no 'StepLr' \(did you mean 'StepLR'\?\)"),
         ({"scheduler": {"name": "StepLR"}}, "torch refuses to build StepLR"),
         ({"scheduler": {"params": {"patients": 3}}}, r"no argument 'patients' \(did you mean 'patience'\?\)"),
-        ({"scheduler": {"name": "LambdaLR", "params": {"lr_lambda": "0.9"}}}, "torch refuses to build LambdaLR"),
+        (
+            {"scheduler": {"name": "LambdaLR", "params": {"lr_lambda": "0.9"}}},
+            "torch refuses to build LambdaLR",
+        ),
         ({"scheduler": {"interval": "step"}}, "set it to 'epoch'"),
     ],
 )

@@ -46,6 +46,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "budget": {"data": {"batch": {"max_atoms": 13}}},
     "workers": {"data": {"num_workers": 1}},
+    "nequip": {
+        "model": {"name": "nequip", "num_layers": 2, "l_max": 1, "num_features": 4, "radial_mlp_width": 8},
+        "train": {"optimizer": {"params": {"amsgrad": True}}},
+    },
     "validation_every_second_epoch": {"trainer": {"check_val_every_n_epoch": 2}},
 }
 
@@ -90,7 +94,9 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
 
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
-        return [{name: value for name, value in row.items() if name != "time"} for row in csv.DictReader(file)]
+        return [
+            {name: value for name, value in row.items() if name != "time"} for row in csv.DictReader(file)
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +110,9 @@ def whole(make_config, whole_runs, tmp_path_factory):
     def run(variant: str) -> Path:
         if variant not in whole_runs:
             folder = tmp_path_factory.mktemp("whole") / "run"
-            whole_runs[variant] = run_training(make_config(**VARIANTS[variant], output_dir=str(folder))).output_dir
+            whole_runs[variant] = run_training(
+                make_config(**VARIANTS[variant], output_dir=str(folder))
+            ).output_dir
         return whole_runs[variant]
 
     return run

@@ -50,7 +50,9 @@ def test_the_table_begins_with_what_a_person_looks_for(outcome):
 
 
 def test_steps_are_written_at_their_interval(outcome):
-    assert [row["step"] for row in rows(outcome.output_dir / "steps.csv")] == [str(n) for n in range(2, 29, 2)]
+    assert [row["step"] for row in rows(outcome.output_dir / "steps.csv")] == [
+        str(n) for n in range(2, 29, 2)
+    ]
 
 
 def test_the_saved_configuration_holds_no_auto_and_gives_the_same_run(outcome, make_config):

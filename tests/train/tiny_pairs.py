@@ -50,7 +50,9 @@ class TinyPairs(Potential):
         depth = self.depth[graph.types[graph.center]] * self.depth[graph.types[graph.neighbor]]
         if self.config.noise and self.training:
             depth = depth * (1 + self.config.noise * torch.randn_like(depth))
-        pairs = depth * torch.exp(-self.width * square) * (1 - square / self.config.r_max**2).clamp(min=0) ** 3
+        pairs = (
+            depth * torch.exp(-self.width * square) * (1 - square / self.config.r_max**2).clamp(min=0) ** 3
+        )
         energies = (self.scale * self.shift[graph.types]).double()
         if self.config.fail == "nan" and 3 in graph.labels.index:
             energies = energies * torch.nan
