@@ -91,21 +91,17 @@ class GraphDataset(Dataset[AtomicGraph]):
         """
         if self._cache is None and self._cache_folder is not None:
             self._cache = open_neighbor_cache(self._cache_folder, len(self))
-        writer = None
-        if self._cache is None and self._cache_folder is not None:
-            writer = NeighborCacheWriter(self._cache_folder)
-        try:
+        if self._cache is not None or self._cache_folder is None:
+            for position in range(len(self)):
+                yield self._scan_one(position)
+            return
+        with NeighborCacheWriter(self._cache_folder) as writer:
             for position in range(len(self)):
                 scanned = self._scan_one(position)
-                if writer is not None:
-                    writer.add(scanned.neighbors, scanned.where)
+                writer.add(scanned.neighbors, scanned.where)
                 yield scanned
-        except BaseException:
-            if writer is not None:
-                writer.abandon()
-            raise
-        if writer is not None:
-            self._cache = writer.finish()
+            cache = writer.finish()
+        self._cache = cache
 
     def _scan_one(self, position: int) -> ScannedFrame:
         index = int(self.indices[position])

@@ -15,6 +15,8 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,16 +72,28 @@ def open_neighbor_cache(folder: Path, num_frames: int) -> NeighborCache | None:
 class NeighborCacheWriter:
     """Takes the neighbors of one frame after the other; `finish` puts the cache in its place.
 
-    Several processes may write the same cache: each writes a folder of its own, the first to
-    finish wins, and the others use what it wrote.
+    A context: what is not finished is removed. Several processes may write the same cache: each
+    writes a folder of its own, the first to finish wins, and the others use what it wrote.
+
+    All methods raise DataError where the disk does not take what is written.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-        self._files: dict[str, BinaryIO] = {name: (self._scratch / name).open("wb") for name in _ARRAYS}
+        with self._explained():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+            self._files: dict[str, BinaryIO] = {n: (self._scratch / n).open("wb") for n in _ARRAYS}
         self._counts: list[int] = []
+
+    def __enter__(self) -> NeighborCacheWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            with suppress(OSError):  # what is left in a buffer may not fit either
+                file.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def add(self, neighbors: Neighbors, where: str) -> None:
         """Append a frame.
@@ -91,31 +105,37 @@ class NeighborCacheWriter:
             raise DataError(f"{where}: an atom lies more than 32767 cells away from another: wrap it.")
         self._counts.append(len(neighbors.center))
         arrays = (neighbors.center, neighbors.neighbor, neighbors.shift)
-        for (name, (dtype, _)), array in zip(_ARRAYS.items(), arrays, strict=True):
-            self._files[name].write(np.ascontiguousarray(array, dtype=dtype).data)
+        with self._explained():
+            for (name, (dtype, _)), array in zip(_ARRAYS.items(), arrays, strict=True):
+                self._files[name].write(np.ascontiguousarray(array, dtype=dtype).data)
 
     def finish(self) -> NeighborCache:
         """Close the files, move the folder into place and open it."""
-        for file in self._files.values():
-            file.close()
         offsets = np.zeros(len(self._counts) + 1, dtype=np.int64)
         np.cumsum(self._counts, out=offsets[1:])
-        np.save(self._scratch / "offsets.npy", offsets)
-        names = [*_ARRAYS, "offsets.npy"]
-        meta = {
-            "version": _VERSION,
-            "num_frames": len(self._counts),
-            "crc": {name: _crc(self._scratch / name) for name in names},
-        }
-        (self._scratch / "meta.json").write_text(json.dumps(meta))
-        _move(self._scratch, self.folder, len(self._counts))
+        with self._explained():
+            for file in self._files.values():
+                file.close()
+            np.save(self._scratch / "offsets.npy", offsets)
+            names = [*_ARRAYS, "offsets.npy"]
+            meta = {
+                "version": _VERSION,
+                "num_frames": len(self._counts),
+                "crc": {name: _crc(self._scratch / name) for name in names},
+            }
+            (self._scratch / "meta.json").write_text(json.dumps(meta))
+            _move(self._scratch, self.folder, len(self._counts))
         return NeighborCache(self.folder, offsets)
 
-    def abandon(self) -> None:
-        """Drop what was written."""
-        for file in self._files.values():
-            file.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"neighbor lists cannot be written to {self.folder.parent} ({error.strerror or error}): "
+                "make room there, or name another data.cache_dir."
+            ) from error
 
 
 def _move(scratch: Path, folder: Path, num_frames: int) -> None:

@@ -48,6 +48,12 @@ class Potential(nn.Module, ABC):
                 return energy_only(self.atomic_energies, graph)
         return differentiate(self.atomic_energies, graph, create_graph=self.training)
 
+    def to_dtype(self, dtype: str | torch.dtype) -> Potential:
+        """A copy that computes in float32 or float64; geometry and sums of energies always are float64."""
+        from nequip.model.checkpoint import convert_dtype
+
+        return convert_dtype(self, dtype)
+
     def save(self, path: str | Path) -> None:
         """Write one file, safetensors with the card inside; a file already there survives failure."""
         from nequip.model.checkpoint import save

@@ -7,6 +7,7 @@ spherical harmonics have their poles) and a failing structure shrinks to one tha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import cos, pi, sin
 
 import numpy as np
@@ -125,11 +126,13 @@ def _isolated(draw: st.DrawFn, max_atoms: int) -> tuple[FloatArray, FloatArray, 
     return positions, np.zeros((3, 3)), (False, False, False)
 
 
+@cache
 def _multiples(of: float, low: int, high: int) -> st.SearchStrategy[float]:
     """`low` to `high` times a spacing; the simplest is zero, or the nearest to it."""
     return st.integers(low, high).map(lambda number: number * of)
 
 
+@cache
 def _triples(of: float, low: int, high: int) -> st.SearchStrategy[tuple[float, float, float]]:
     return st.tuples(*[_multiples(of, low, high)] * 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,19 +83,24 @@ class GraphDataModule(pl.LightningDataModule):
         self._sampler = self._new_sampler(self.train_set, limits, shuffle=True)
         # Lightning fetches the first batch before it calls any hook of the epoch.
         self.start_epoch(self._epoch, self._first_batch)
-        self._batches = EpochBatches(make_loader(self.train_set, self._sampler, self._num_workers))
+        self._batches = EpochBatches(self._new_loader(self.train_set, self._sampler))
         return self._batches
 
     def val_dataloader(self) -> DataLoader[AtomicGraph] | list[DataLoader[AtomicGraph]]:
         if self.val_set is None:
             return []
         sampler = self._new_sampler(self.val_set, BatchLimits(self._batch.val_size), shuffle=False)
-        return make_loader(self.val_set, sampler, self._num_workers)
+        return self._new_loader(self.val_set, sampler)
 
     def close(self) -> None:
         """Stop the workers."""
         if self._batches is not None:
             self._batches.close()
+
+    def _new_loader(self, dataset: GraphDataset, sampler: GraphBatchSampler) -> DataLoader[AtomicGraph]:
+        loader = make_loader(dataset, sampler, self._num_workers)
+        loader.worker_init_fn = _ignore_interrupts
+        return loader
 
     def _new_sampler(self, dataset: GraphDataset, limits: BatchLimits, *, shuffle: bool) -> GraphBatchSampler:
         return GraphBatchSampler(
@@ -105,3 +111,8 @@ class GraphDataModule(pl.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
         )
+
+
+def _ignore_interrupts(worker: int) -> None:
+    # A terminal sends Ctrl-C to the workers too, and training still needs them until it has saved.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

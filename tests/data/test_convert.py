@@ -172,3 +172,21 @@ def test_a_file_that_cannot_be_written_is_named(xyz, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         convert(xyz, tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "lmdb"])
+def test_a_full_disk_keeps_whole_shards(xyz, tmp_path, kind):
+    convert(xyz, tmp_path / "whole", shard_size=8, kind=kind)
+    first = max(path.stat().st_size for path in (tmp_path / "whole").iterdir())
+    code = f"""
+import resource
+from nequip.data.convert import convert
+path, out = {str(xyz)!r}, {str(tmp_path / "out")!r}
+resource.setrlimit(resource.RLIMIT_FSIZE, ({first // 2}, {first // 2}))
+convert(path, out, shard_size=8, kind={kind!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "DataError" in done.stderr
+    assert "cannot be written" in done.stderr
+    assert not list((tmp_path / "out").glob("shard-*[5b]"))
+    assert convert(xyz, tmp_path / "out", shard_size=8, kind=kind) == 10

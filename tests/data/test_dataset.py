@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +27,7 @@ def xyz(tmp_path_factory) -> Path:
     return write_extxyz(tmp_path_factory.mktemp("dataset") / "all.xyz", STRUCTURES)
 
 
-def dataset(
-    xyz: Path, cache_dir: Path | None = None, indices=(5, 0, 3), cutoffs=CUTOFFS
-) -> GraphDataset:
+def dataset(xyz: Path, cache_dir: Path | None = None, indices=(5, 0, 3), cutoffs=CUTOFFS) -> GraphDataset:
     return GraphDataset(
         open_source(xyz), np.array(indices), MAPPER, cutoffs, groups=("cold", "hot"), cache_dir=cache_dir
     )
@@ -161,3 +161,25 @@ def test_an_atom_too_many_cells_away_is_refused(tmp_path):
     path = write_extxyz(tmp_path / "far.xyz", [far])
     with pytest.raises(DataError, match=r"far\.xyz, frame 0: an atom lies more than 32767 cells away"):
         list(dataset(path, tmp_path / "cache", indices=[0]).scan())
+
+
+def test_a_full_disk_is_told_with_what_to_do(xyz, tmp_path):
+    code = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_dataset import dataset, scan
+scan(dataset(Path({str(xyz)!r}), Path({str(tmp_path / "cache")!r})))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "DataError: neighbor lists cannot be written" in done.stderr
+    assert "File too large" in done.stderr
+    assert caches(tmp_path / "cache") == []
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(xyz, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot be written to .*name another data\.cache_dir"):
+        list(dataset(xyz, tmp_path / "file" / "cache").scan())

@@ -16,7 +16,6 @@ from nequip.data.frame import Frame
 from nequip.data.graph import AtomicGraph
 from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.errors import CheckpointError, NequIPError
-from nequip.model import checkpoint
 from nequip.model.nequip import NequIPConfig
 from nequip.model.potential import Potential
 from nequip.model.registry import build_potential
@@ -57,7 +56,7 @@ def test_a_file_can_be_read_in_another_precision(tmp_path):
     torch.testing.assert_close(
         single(water(single)).forces, double(water(double)).forces, atol=1e-4, rtol=1e-4
     )
-    converted = checkpoint.convert_dtype(single, "float64")
+    converted = single.to_dtype("float64")
     assert torch.equal(converted(water(converted)).forces, double(water(double)).forces)
 
 

@@ -27,7 +27,8 @@ def test_presets_have_the_published_shape(size):
     assert (chosen.num_layers, chosen.l_max, chosen.widths) == tuple(preset.values())
     assert (chosen.parity, chosen.radial_mlp_depth, chosen.radial_mlp_width) == (False, 1, 128)
     assert chosen.type_embed_num_features == 32
-    assert str(chosen.irreps_hidden).startswith(f"{preset['num_features'][0]}x0e+{preset['num_features'][1]}x1o")
+    scalars, vectors = preset["num_features"][:2]
+    assert str(chosen.irreps_hidden).startswith(f"{scalars}x0e+{vectors}x1o")
 
 
 def test_a_key_given_beside_the_size_wins():

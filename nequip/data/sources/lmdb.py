@@ -21,8 +21,19 @@ _PAGE = 4096
 
 
 def write(path: Path, columns: Columns, meta: str) -> None:
-    """Write a shard, down to the disk."""
+    """Write a shard, down to the disk.
+
+    Raises:
+        OSError: for a disk that does not take it.
+    """
     path.unlink(missing_ok=True)
+    try:
+        _write(path, columns, meta)
+    except lmdb.Error as error:
+        raise OSError(str(error)) from error
+
+
+def _write(path: Path, columns: Columns, meta: str) -> None:
     ends = np.cumsum(columns["num_atoms"])
     with lmdb.open(str(path), subdir=False, lock=False, map_size=_map_size(columns)) as environment:
         with environment.begin(write=True) as transaction:

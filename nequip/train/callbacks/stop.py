@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -48,7 +47,6 @@ class StopBetweenBatches(Checkpoint):
         self._checkpoints = checkpoints
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self._interrupted = False
-        self._process = os.getpid()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: PotentialModule, outputs: Any, batch: Any, batch_idx: int
@@ -76,8 +74,6 @@ class StopBetweenBatches(Checkpoint):
             signal.signal(signal.SIGINT, before)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            return  # a forked loader worker: the process that trains decides
         self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print("\nStopping after this batch; Ctrl-C again stops at once.", file=sys.stderr, flush=True)
