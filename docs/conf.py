@@ -6,14 +6,14 @@ import os
 import sys
 from pathlib import Path
 
+from nequip.version import VERSION
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # for `generators`
 
 # The tutorials call the commands of this environment, on one thread each.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-from nequip.version import VERSION
 
 project = "e3forge"
 author = "The e3forge developers"
@@ -22,12 +22,10 @@ version = release = VERSION
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generators"]
 exclude_patterns = ["_build", "jupyter_execute", "generators"]
-nitpicky = False
 
 html_theme = "furo"
 html_title = f"e3forge {VERSION}"
 
-myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 # Always run, never from a cache: a cache knows the text of a page, not the code behind it.
@@ -42,5 +40,5 @@ default_role = "code"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_type_aliases = {"IntArray": "IntArray", "FloatArray": "FloatArray"}
 napoleon_numpy_docstring = False

@@ -11,12 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
 from generators.benchmarks import benchmark_tables
 from generators.commands import help_texts
 from generators.configuration import key_tables, preset_table
 from generators.data import label_table, set_table
-from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from generators.docstrings import complete_docstring, shorten_signature, skip_fields
 
 PAGES = {
     "benchmarks": benchmark_tables,
@@ -40,4 +42,7 @@ class Generated(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_directive("generated", Generated)
+    app.connect("autodoc-process-docstring", complete_docstring)
+    app.connect("autodoc-process-signature", shorten_signature)
+    app.connect("autodoc-skip-member", skip_fields)
     return {"parallel_read_safe": True}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import re
-import textwrap
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from generators.markdown import code, table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from generators.fields import declared_fields
+from generators.markdown import code, table
 from nequip.config.explain import BOUNDS, expectation
 from nequip.config.schema import RunConfig
 from nequip.model.nequip import PRESET_COMMON, PRESETS
@@ -47,7 +46,7 @@ def _tree(path: str, schema: type[BaseModel]) -> Iterator[str]:
     yield f"{'##' if '.' not in path else '###'} `{path}`"
     yield _described(schema)
     shown: list[type[BaseModel]] = []
-    for name, field in schema.model_fields.items():
+    for field in schema.model_fields.values():
         kind = _section(field.annotation)
         if kind is not None and kind not in shown:
             shown.append(kind)  # the three terms of the loss have the same keys
@@ -56,12 +55,15 @@ def _tree(path: str, schema: type[BaseModel]) -> Iterator[str]:
 
 
 def _described(schema: type[BaseModel]) -> str:
-    comments = _comments(schema)
-    missing = [name for name in schema.model_fields if name not in comments]
+    declared = declared_fields(schema)
+    missing = [name for name in schema.model_fields if not declared[name].comment]
     if missing:
-        raise ValueError(f"{schema.__name__}: no comment says what {', '.join(missing)} is")
+        raise ValueError(
+            f"{schema.__module__}.{schema.__name__}: write a comment beside {', '.join(missing)}, "
+            "which is its description in the configuration reference"
+        )
     rows = [
-        (code(name), _type(field), _default(field), comments[name])
+        (code(name), _type(field), _default(field), _in_yaml(declared[name].comment))
         for name, field in schema.model_fields.items()
     ]
     return f"{_in_yaml(inspect.getdoc(schema) or '')}\n\n{table(HEADER, rows)}"
@@ -102,20 +104,3 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_section, get_args(annotation))), None)
-
-
-def _comments(schema: type[BaseModel]) -> dict[str, str]:
-    """The comment behind each field or on the line above it, those of the base classes included."""
-    found: dict[str, str] = {}
-    for kind in reversed(schema.__mro__):
-        if not issubclass(kind, BaseModel) or kind is BaseModel:
-            continue
-        text = textwrap.dedent(inspect.getsource(kind))
-        lines = text.splitlines()
-        for item in ast.parse(text).body[0].body:
-            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-                behind = lines[item.end_lineno - 1].partition("  # ")[2]
-                above = re.match(r"\s+# (.*)", lines[item.lineno - 2])
-                if behind or above:
-                    found[item.target.id] = _in_yaml(behind or above[1])
-    return found

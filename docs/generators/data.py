@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from generators.markdown import code, table
-
 from nequip.data.named_sets import list_named_sets
 from nequip.data.sources.labels import USUAL_NAMES
 

@@ -75,13 +75,18 @@ def _add(commands, name: str, summary: str, run) -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
 def _size(text: str) -> int | float:
-    return float(text) if "." in text else int(text)
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of frames (100) nor a share (0.1)"
+        ) from None
 
 
 def _labels(options: argparse.Namespace) -> LabelMap:

@@ -33,7 +33,7 @@ def inspection_table(found: Inspection) -> str:
         ("shortest distance", distance),
     ]
     if found.num_problems:
-        rows.append(("problems", f"{found.num_problems} frames"))
+        rows.append(("problems", f"{found.num_problems} of {found.frames} frames"))
         rows += [("", problem) for problem in found.problems]
     return _aligned(rows)
 

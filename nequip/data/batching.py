@@ -113,8 +113,8 @@ def _costs(dataset: GraphDataset, limits: BatchLimits) -> tuple[IntArray, IntArr
     above = np.flatnonzero((costs > budget).any(axis=1)) if budget else []
     if len(above):
         logger.warning(
-            "%d frames are larger than the batch budget and get batches of their own: the first is frame %d.",
-            len(above),
-            dataset.indices[above[0]],
+            "the batch budget is too small for %d of %d frames, which get batches of their own "
+            "(first: frame %d).",
+            *(len(above), len(dataset), dataset.indices[above[0]]),
         )
     return costs, np.array(budget, dtype=np.int64)

@@ -98,7 +98,7 @@ class GraphDataset(Dataset[AtomicGraph]):
         with NeighborCacheWriter(self._cache_folder) as writer:
             for position in range(len(self)):
                 scanned = self._scan_one(position)
-                writer.add(scanned.neighbors, scanned.where)
+                writer.add(scanned.neighbors)
                 yield scanned
             cache = writer.finish()
         self._cache = cache

@@ -110,6 +110,7 @@ class _Counts:
         self._without_edges: list[Frame] = []
 
     def add(self, scanned: ScannedFrame) -> None:
+        """Count one frame."""
         frame, neighbors = scanned.frame, scanned.neighbors
         self.frames += 1
         self.stresses += frame.stress is not None
@@ -121,6 +122,7 @@ class _Counts:
             self._without_edges.append(frame)
 
     def check_edges(self, cutoffs: Cutoffs) -> None:
+        """Raises DataError when no frame had an edge."""
         if self.edges.any():
             return
         found = min((shortest_distance(frame) for frame in self._without_edges), default=float("inf"))
@@ -145,6 +147,7 @@ class _EnergyFit:
         self._rows: list[FloatArray] = []
 
     def add(self, counts: IntArray, energy: float | None) -> None:
+        """Take in the number of atoms of each type and the energy of one frame."""
         if energy is None:
             return
         num_atoms = int(counts.sum())
@@ -197,6 +200,7 @@ class _Forces:
         self._squares = np.zeros(num_types)
 
     def add(self, types: IntArray, forces: FloatArray | None) -> None:
+        """Take in the forces of one frame."""
         if forces is None:
             return
         squares = (forces**2).sum(axis=1)

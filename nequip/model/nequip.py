@@ -55,7 +55,7 @@ class NequIPConfig(ModelConfig, frozen=True):
     polynomial_cutoff_p: int = Field(6, ge=2)
     readout_mlp_depth: int = Field(0, ge=0)  # hidden layers
     readout_mlp_width: int | None = None  # default: num_features of l = 0
-    readout_mlp_nonlinearity: Nonlinearity | None = "silu"
+    readout_mlp_nonlinearity: Nonlinearity | None = "silu"  # after each hidden layer; None: none
     per_type_energy_scales_trainable: bool = False  # start from per_type_energy_scales and train them
     per_type_energy_shifts_trainable: bool = False  # start from per_type_energy_shifts and train them
     pair_potential: Literal["zbl"] | None = None  # zbl: nuclear repulsion at short distances

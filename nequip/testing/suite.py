@@ -21,6 +21,7 @@ class PropertySuite(ABC):
     subclass may set them, with a reason.
     """
 
+    energy_only: bool  # whether the suite is for potentials of energies only
     num_examples = 6  # of each kind of structure, for each property
     max_atoms = 5  # in a structure
     symmetry_tolerance = 1e-10  # also of batching and extensivity
@@ -31,6 +32,7 @@ class PropertySuite(ABC):
     parameter_step = 1e-6  # of central differences in the parameters
     parameter_tolerance = 1e-5
     single_precision_tolerance = 1e-4
+    smallest_energy = 1e-3  # eV, that neighbors change at the least
     smallest_force = 1e-3  # eV/Å, exerted by neighbors at the least
     floor = 1e-2  # eV, eV/Å, ...: derivatives and float32 are held to what is above
 
@@ -42,10 +44,12 @@ class PropertySuite(ABC):
     def potential(self) -> Potential:
         """A fresh one for each test, in evaluation mode."""
         potential = self.make_potential().eval()
-        if potential.card.dtype != "float64":
-            pytest.fail(
-                f"make_potential must build in float64, not in {potential.card.dtype}.", pytrace=False
-            )
+        card = potential.card
+        if card.dtype != "float64":
+            pytest.fail(f"make_potential must build in float64, not in {card.dtype}.", pytrace=False)
+        if card.energy_only != self.energy_only:
+            right = "EnergyConformance" if card.energy_only else "PotentialConformance"
+            pytest.fail(f"energy_only is {card.energy_only}: subclass {right} instead.", pytrace=False)
         return potential
 
     def frames(self, potential: Potential, *kinds: str) -> st.SearchStrategy[Frame]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -89,6 +89,11 @@ def join_frames(first: Frame, second: Frame) -> Frame:
     )
 
 
+def take_apart(frame: Frame, distance: float) -> Frame:
+    """The atoms in a row, `distance` (Å) from one to the next."""
+    return replace(frame, positions=np.outer(np.arange(frame.num_atoms), [distance, 0.0, 0.0]))
+
+
 def repeat_frame(frame: Frame, repeats: Sequence[int]) -> Frame:
     """The supercell; copies follow one another, each in the order of the frame."""
     images = np.array(list(np.ndindex(*repeats))) @ frame.cell
@@ -108,6 +113,22 @@ def repeat_prediction(prediction: Prediction, number: int) -> Prediction:
         forces=None if prediction.forces is None else prediction.forces.repeat(number, 1),
         stress=prediction.stress,
         virial=None if prediction.virial is None else number * prediction.virial,
+    )
+
+
+def concatenate_predictions(predictions: Sequence[Prediction]) -> Prediction:
+    """Of structures one by one, as of all of them in one graph."""
+
+    def derivative(values: Iterable[torch.Tensor | None]) -> torch.Tensor | None:
+        given = [value for value in values if value is not None]
+        return torch.cat(given) if given else None
+
+    return Prediction(
+        energy=torch.cat([one.energy for one in predictions]),
+        atomic_energies=torch.cat([one.atomic_energies for one in predictions]),
+        forces=derivative(one.forces for one in predictions),
+        stress=derivative(one.stress for one in predictions),
+        virial=derivative(one.virial for one in predictions),
     )
 
 

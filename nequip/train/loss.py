@@ -149,9 +149,9 @@ TERMS: dict[str, Callable[[Prediction, AtomicGraph, LossTerm, Tensor], Residuals
 
 
 def _difference(predicted: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    # Both `where`s are needed: NaN · 0 is NaN, in the gradient too.
+    # `where` before any power or norm: the gradient of a NaN times zero would be NaN.
     present = ~torch.isnan(label)
-    return torch.where(present, predicted - torch.where(present, label, 0.0), 0.0), present
+    return torch.where(present, predicted - label, 0.0), present
 
 
 def _required(value: Tensor | None) -> Tensor:

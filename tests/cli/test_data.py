@@ -14,7 +14,6 @@ from ase.io import read, write
 from nequip.cli.main import data
 from nequip.data.sources import open_source
 
-
 METHANE = 0.64 * np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
 
 
@@ -78,7 +77,7 @@ def test_inspect_goes_on_after_a_bad_frame(capsys):
     frames[3].positions[1] = frames[3].positions[0]
     write("bad.xyz", frames, format="extxyz")
     text = output(capsys, "inspect", "bad.xyz")
-    assert "problems                1 frames" in text
+    assert "problems                1 of 13 frames" in text
     assert "bad.xyz, frame 3: atoms 0 and 1 overlap" in text
 
 
@@ -111,7 +110,7 @@ def test_split_writes_indices_and_copies_frames(capsys):
     text = output(capsys, "split", "all.xyz", "--val", "2", "--test", "0.25", "-o", "parts")
     assert "7 training, 2 validation, 3 test frames" in text
     indices = json.loads(Path("parts/split.json").read_text())
-    assert sorted(sum(indices.values(), [])) == list(range(12))
+    assert sorted(index for part in indices.values() for index in part) == list(range(12))
     for part, chosen in indices.items():
         assert [atoms.info["note"] for atoms in read(f"parts/{part}.xyz", ":")] == chosen
     assert len(read("parts/isolated_atoms.xyz", ":")) == 1
@@ -167,3 +166,17 @@ def test_named_sets_that_ship_with_the_package_are_read(capsys):
 )
 def test_mistakes_are_told_in_one_sentence(capsys, argv, sentence):
     assert sentence in complaint(capsys, *argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["split", "all.xyz", "-o", "parts", "--val", "few"], "'few' is neither a number of frames"),
+        (["convert", "all.xyz", "out", "--shard-size", "0"], "'0' is not a whole number above 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(capsys, argv, sentence):
+    with pytest.raises(SystemExit) as leaving:
+        data(argv)
+    assert leaving.value.code == 2
+    assert sentence in capsys.readouterr().err

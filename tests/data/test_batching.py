@@ -76,7 +76,7 @@ def test_a_frame_above_the_budget_gets_a_batch_of_its_own_and_a_line(caplog):
         found = batches(BatchLimits(max_atoms=6), shuffle=False)
     assert found == [[0], [1], [2], [3], [4, 5], [6], [7], [8], [9]]
     assert caplog.messages == [
-        "2 frames are larger than the batch budget and get batches of their own: the first is frame 3."
+        "the batch budget is too small for 2 of 10 frames, which get batches of their own (first: frame 3)."
     ]
 
 

@@ -106,7 +106,7 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip_a_byte, cut, Path.unlink])
-@pytest.mark.parametrize("name", ["center.bin", "neighbor.bin", "shift.bin", "offsets.npy", "meta.json"])
+@pytest.mark.parametrize("name", ["edges.bin", "offsets.npy", "meta.json"])
 def test_a_damaged_cache_is_written_anew(xyz, tmp_path, harm, name):
     scan(dataset(xyz, tmp_path))
     (folder,) = caches(tmp_path)
@@ -153,14 +153,6 @@ def test_several_processes_may_write_one_cache(xyz, tmp_path):
 def test_a_cached_data_set_survives_pickling(xyz, tmp_path):
     data = scan(dataset(xyz, tmp_path))
     assert_same_graphs(pickle.loads(pickle.dumps(data)), data)
-
-
-def test_an_atom_too_many_cells_away_is_refused(tmp_path):
-    far = STRUCTURES[0].copy()
-    far.positions[0] += 40_000 * far.cell[0]
-    path = write_extxyz(tmp_path / "far.xyz", [far])
-    with pytest.raises(DataError, match=r"far\.xyz, frame 0: an atom lies more than 32767 cells away"):
-        list(dataset(path, tmp_path / "cache", indices=[0]).scan())
 
 
 def test_a_full_disk_is_told_with_what_to_do(xyz, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nequip.model.nequip import NequIPConfig
 from nequip.model.registry import build_potential
-from nequip.testing import PotentialConformance
+from nequip.testing import EnergyConformance, PotentialConformance
 
 
 class TestBothParities(PotentialConformance):
@@ -47,7 +47,7 @@ class TestOneParity(PotentialConformance):
         return build_potential(config)
 
 
-class TestEnergiesOnly(PotentialConformance):
+class TestEnergiesOnly(EnergyConformance):
     def make_potential(self):
         config = NequIPConfig(
             type_names=("Si",),

@@ -162,6 +162,16 @@ class OppositeStress(LennardJones):
         return prediction._replace(stress=-prediction.stress, virial=-prediction.virial)
 
 
+class ForgetsTheVolume(LennardJones):
+    """A stress in units of energy."""
+
+    def forward(self, graph: AtomicGraph) -> Prediction:
+        prediction = super().forward(graph)
+        return prediction._replace(
+            stress=torch.where(prediction.stress.isnan(), torch.nan, -prediction.virial)
+        )
+
+
 class HardCutoff(LennardJones):
     """The energy jumps."""
 
@@ -251,6 +261,14 @@ class RoughInFloat32(LennardJones):
 # Wrong in training
 
 
+class HalfDetachedEnergies(LennardJones):
+    """Energies of which a loss reaches half."""
+
+    def pair_energies(self, geometry: EdgeGeometry, graph: AtomicGraph) -> torch.Tensor:
+        energies = super().pair_energies(geometry, graph)
+        return (energies + energies.detach()) / 2
+
+
 class DetachedForces(LennardJones):
     """Forces that no loss can reach."""
 
@@ -268,6 +286,15 @@ class HalfDetachedForces(LennardJones):
         forces = super().forward(graph).forces
         self.sigma.requires_grad_(True)
         return prediction._replace(forces=forces)
+
+
+class RootOfNothing(LennardJones):
+    """A power of the coordination, whose second derivative is infinite where there are no neighbors."""
+
+    def atomic_energies(self, graph: AtomicGraph) -> torch.Tensor:
+        envelope = self.envelope(self.geometry(graph), graph)
+        coordination = envelope.new_zeros(graph.num_atoms).index_add(0, graph.center, envelope)
+        return super().atomic_energies(graph) + (self.epsilon[graph.types] * coordination) ** 1.5
 
 
 class IdleParameter(LennardJones):

@@ -1,4 +1,4 @@
-"""The suite for every toy, in the five lines that it takes; run by test_conformance_catches.py."""
+"""The suites for every toy, in the five lines that each takes; run by test_conformance_catches.py."""
 
 from __future__ import annotations
 
@@ -6,28 +6,54 @@ import toy_potentials
 from hypothesis import Phase, settings
 from toy_potentials import LennardJones, ToyConfig, build
 
-from nequip.testing import PotentialConformance
+from nequip.testing import EnergyConformance, PotentialConformance
 
 # That a property fails is enough to know here; which structure is the simplest takes long to find.
 settings.register_profile("first failure", phases=[Phase.generate])
 settings.load_profile("first failure")
 
 
-class ToyConformance(PotentialConformance):
+def toy(variant, *, energy_only):
+    config = ToyConfig(
+        variant=variant,
+        type_names=("H", "O"),
+        r_max=4.0,
+        per_edge_type_cutoff={"H": {"O": 3.0}},
+        energy_only=energy_only,
+        dtype="float64",
+    )
+    return build(config)
+
+
+class ToyEnergies(EnergyConformance):
     variant = "LennardJones"
     num_examples = 4
 
     def make_potential(self):
-        config = ToyConfig(
-            variant=self.variant,
-            type_names=("H", "O"),
-            r_max=4.0,
-            per_edge_type_cutoff={"H": {"O": 3.0}},
-            dtype="float64",
-        )
-        return build(config)
+        return toy(self.variant, energy_only=True)
 
 
-for name, toy in vars(toy_potentials).items():
-    if isinstance(toy, type) and issubclass(toy, LennardJones):
-        globals()[f"Test{name}"] = type(f"Test{name}", (ToyConformance,), {"variant": name})
+class ToyPotential(PotentialConformance):
+    variant = "LennardJones"
+    num_examples = 4
+
+    def make_potential(self):
+        return toy(self.variant, energy_only=False)
+
+
+class TestForcesWithoutTests(EnergyConformance):
+    def make_potential(self):
+        return toy("LennardJones", energy_only=False)
+
+
+class TestTestsWithoutForces(PotentialConformance):
+    def make_potential(self):
+        return toy("LennardJones", energy_only=True)
+
+
+for name, kind in vars(toy_potentials).items():
+    if isinstance(kind, type) and issubclass(kind, LennardJones):
+        for suite in (ToyEnergies, ToyPotential):
+            # Test<toy>Energies and Test<toy>Potential
+            case = f"Test{name}{suite.__name__.removeprefix('Toy')}"
+            globals()[case] = type(case, (suite,), {"variant": name})

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import lightning.pytorch as pl
 import pytest
 import torch
 from toy_potential import toy_potential
 
+from nequip.model.registry import build_potential
 from nequip.train.ema import WeightAverage
+from nequip.train.fit import Fit
+from nequip.train.prepare import prepare_data, resolve_model_config
+from nequip.train.quiet import quiet_lightning
 
 
 def moved(potential, by: float) -> None:
@@ -56,3 +63,28 @@ def test_a_state_goes_on_exactly():
     for average in (whole, second):
         average.update(potential)
     assert torch.equal(whole.potential.depth, second.potential.depth)
+
+
+class SeeSteps(pl.Callback):
+    """Keeps the trained weights after every step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, pl_module, *batch):
+        self.seen.append(pl_module.potential.depth.detach().clone())
+
+
+def test_training_averages_every_step_once(make_config):
+    config = make_config(train={"ema_decay": 0.8})
+    Path(config.output_dir).mkdir()
+    watch = SeeSteps()
+    with quiet_lightning():
+        data = prepare_data(config)
+        potential = build_potential(resolve_model_config(config.model, data))
+        average = potential.depth.detach().clone()
+        fit = Fit(potential, data, config, [watch])
+        fit.run()
+    for step, weight in enumerate(watch.seen):
+        average.lerp_(weight, 1 - min(0.8, (1 + step) / (10 + step)))
+    assert torch.equal(fit.module.validated.depth, average)

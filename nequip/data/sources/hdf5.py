@@ -27,7 +27,7 @@ def write(path: Path, columns: Columns, meta: str) -> None:
 
 def read_meta(path: Path) -> str | None:
     """What `write` was given; None for a file of another origin."""
-    with h5py.File(path, "r") as file:
+    with _open(path) as file:
         return file.attrs.get(_META)
 
 
@@ -35,7 +35,7 @@ class Reader:
     """An open shard."""
 
     def __init__(self, path: Path):
-        self._file = h5py.File(path, "r")
+        self._file = _open(path)
         # Looking a dataset up by name takes 20 times longer than reading a slice of it.
         names = (*FRAME_COLUMNS, *ATOM_COLUMNS)
         self._datasets: dict[str, Any] = {name: self._file[name] for name in names}
@@ -48,3 +48,8 @@ class Reader:
         """The rows of frame `index`, whose atoms are `start:stop`."""
         rows = {name: np.asarray(self._datasets[name][index]) for name in FRAME_COLUMNS}
         return rows | {name: np.asarray(self._datasets[name][start:stop]) for name in ATOM_COLUMNS}
+
+
+def _open(path: Path) -> h5py.File:
+    # Shards never change, and some network file systems know no locks.
+    return h5py.File(path, "r", locking=False)

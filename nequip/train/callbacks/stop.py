@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -76,7 +76,8 @@ class StopBetweenBatches(Checkpoint):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\nStopping after this batch; Ctrl-C again stops at once.", file=sys.stderr, flush=True)
+        # Not print: the signal may have come in the middle of one, and Python's streams refuse that.
+        os.write(2, b"\nStopping after this batch; Ctrl-C again stops at once.\n")
 
     def _reason(self) -> str | None:
         if self._interrupted:
