@@ -20,7 +20,7 @@ author = "The e3forge developers"
 copyright = author
 version = release = VERSION
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generators"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generators.directive"]
 exclude_patterns = ["_build", "jupyter_execute", "generators"]
 
 html_theme = "furo"

@@ -47,7 +47,7 @@ def main() -> None:
     """Parse, prepare, time in turns, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5, help="timed repetitions of each case by each program")
+    parser.add_argument("--rounds", type=int, default=5, help="timed repetitions of each case")
     parser.add_argument("--peer-env", type=Path, default=ROOT / ".cache" / "peer-nequip")
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     options = parser.parse_args()
@@ -127,7 +127,8 @@ class Worker:
 
     def ask(self, request: str) -> dict[str, float | list[float]]:
         """Send one word, wait for one line of JSON."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(request + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()

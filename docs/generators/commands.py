@@ -15,12 +15,19 @@ def help_texts() -> str:
     """A section for each command and for each command below it."""
     parts = []
     for name, command in COMMANDS.items():
-        program = f"nequip-{name}" if name in DASHED else f"nequip {name}"
-        parser = argparse.ArgumentParser(program, formatter_class=argparse.RawDescriptionHelpFormatter)
-        importlib.import_module(command.module).register(parser)
-        parts += [f"## `{program}`\n\n{command.summary[0].upper()}{command.summary[1:]}.", _help(parser)]
+        parser = build_parser(name)
+        summary = command.summary[0].upper() + command.summary[1:]
+        parts += [f"## `{parser.prog}`\n\n{summary}.", _help(parser)]
         parts += [f"### `{below.prog}`\n\n{_help(below)}" for below in _below(parser)]
     return "\n\n".join(parts)
+
+
+def build_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    program = f"nequip-{name}" if name in DASHED else f"nequip {name}"
+    parser = argparse.ArgumentParser(program, formatter_class=argparse.RawDescriptionHelpFormatter)
+    importlib.import_module(COMMANDS[name].module).register(parser)
+    return parser
 
 
 def _help(parser: argparse.ArgumentParser) -> str:

@@ -24,7 +24,7 @@ from nequip.data.neighbors import IntArray, Neighbors
 from nequip.errors import DataError
 
 META, OFFSETS, EDGES = "meta.json", "offsets.npy", "edges.bin"
-_VERSION = 1
+_VERSION = 2
 _EDGE = np.dtype((np.int32, 5))  # center, neighbor, shift
 
 
@@ -53,7 +53,7 @@ def open_neighbor_cache(folder: Path, num_frames: int) -> NeighborCache | None:
         meta = json.loads((folder / META).read_text())
         if meta["version"] != _VERSION or meta["num_frames"] != num_frames:
             return None
-        if any(_crc(folder / name) != crc for name, crc in meta["crc"].items()):
+        if any(_crc(folder / name) != meta["crc"][name] for name in (EDGES, OFFSETS)):
             return None
         return NeighborCache(folder, np.load(folder / OFFSETS))
     except (OSError, ValueError, KeyError):

@@ -10,7 +10,6 @@ import torch
 
 from nequip.typing import Float, Tensor
 
-
 Nonlinearity = Literal["silu", "mish", "gelu"]
 
 

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nequip.utils.global_state import set_global_state
 from serve import serve
-
-warnings.filterwarnings("ignore")
 
 from nequip.data import AtomicDataDict, compute_neighborlist_, from_dict
 from nequip.model import NequIPGNNModel
-from nequip.utils.global_state import set_global_state
 
 
 def main() -> None:
+    warnings.filterwarnings("ignore")
     folder, threads = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(threads)
     set_global_state()
