@@ -32,6 +32,7 @@ COMMANDS = {
     "train": Command("nequip.cli.train", "train a potential from a configuration"),
     "evaluate": Command("nequip.cli.evaluate", "errors and report of a potential on a data set"),
     "data": Command("nequip.cli.data", "inspect, convert and split data sets, and their statistics"),
+    "md": Command("nequip.cli.md", "molecular dynamics with a saved potential"),
     "info": Command("nequip.cli.info", "what a saved potential says of itself"),
 }
 EXAMPLES = """\

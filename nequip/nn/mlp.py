@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from math import sqrt
 from typing import Literal
@@ -25,7 +26,7 @@ class ScalarMLP(torch.nn.Module):
         self.activation = None if nonlinearity is None else getattr(torch.nn.functional, nonlinearity)
         self.weights = torch.nn.ParameterList(
             torch.empty(fan_in, fan_out, dtype=dtype).uniform_(-sqrt(3), sqrt(3))
-            for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True)
+            for fan_in, fan_out in itertools.pairwise(widths)
         )
 
     def forward(self, x: Float[Tensor, "row in"]) -> Float[Tensor, "row out"]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
 
 from nequip.data.frame import FloatArray
-from nequip.plotting.style import Plot, color, finish, legend, new_axes
+from nequip.plotting.style import Plot, color, finish, legend, log_scale, new_axes
 from nequip.units import MEV
 
 Curve = tuple[FloatArray, FloatArray]  # epochs and values
@@ -25,12 +26,12 @@ STAGES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def read_history(path: str | Path) -> History:
-    """Every column of a CSV that has an `epoch` column, without its empty cells."""
+    """Every column against `epoch`, without cells that are empty or not finite."""
     points: dict[str, list[tuple[float, float]]] = {}
     with Path(path).open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             for name, cell in row.items():
-                if cell and row.get("epoch") and name != "epoch":
+                if cell and name != "epoch" and math.isfinite(float(cell)):
                     points.setdefault(name, []).append((float(row["epoch"]), float(cell)))
     return {name: _curve(pairs) for name, pairs in points.items()}
 
@@ -47,9 +48,8 @@ def learning_curves(history: History) -> list[Plot]:
         for metric, (heading, factor) in METRICS.items()
         if (curves := _stages(history, metric, factor))
     ]
-    rates = {name: curve for name, curve in history.items() if name.startswith("lr")}
-    if rates:
-        plots.append(_plot("learning_rate", "learning rate", rates))
+    if "lr" in history:
+        plots.append(_plot("rate", "learning rate", {"lr": history["lr"]}))
     return plots
 
 
@@ -59,7 +59,7 @@ def _stages(history: History, metric: str, factor: float) -> History:
         word: (epochs, values * factor)
         for stage, word in STAGES.items()
         for epochs, values in [history.get(f"{stage}/{metric}", (np.zeros(0), np.zeros(0)))]
-        if np.isfinite(values).sum() > 1
+        if len(values) > 1
     }
 
 
@@ -70,8 +70,9 @@ def _plot(name: str, heading: str, curves: History) -> Plot:
         axes.plot(
             epochs, values, color=color(number), linewidth=1.5, marker=marker, markersize=3, label=label
         )
-    if all((values > 0).all() for _, values in curves.values()):
-        axes.set_yscale("log")
+    everything = np.concatenate([values for _, values in curves.values()])
+    if (everything > 0).all():
+        log_scale(axes, float(everything.min()), float(everything.max()))
     if len(curves) > 1:
         legend(axes, "upper right")
     return finish(axes, f"learning_{name}", f"{heading[0].upper()}{heading[1:]} over epochs.")

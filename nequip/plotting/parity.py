@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from nequip.data.frame import FloatArray
-from nequip.plotting.style import INK, Plot, color, finish, legend, new_axes, note, significant, unit_for
+from nequip.plotting.style import (
+    INK,
+    Plot,
+    color,
+    decorate,
+    finish,
+    legend,
+    new_axes,
+    new_figure,
+    note,
+    significant,
+    unit_for,
+)
 from nequip.train.evaluation import Evaluation
 from nequip.units import MEV
 
@@ -19,7 +33,9 @@ IntArray = NDArray[np.int64]
 # From here on single points would hide one another: draw how many there are instead.
 MANY_POINTS = 20_000
 PIXELS = 240
-BINS = 81
+MAX_BINS = 81
+# Histograms of fewer values than this say nothing by themselves.
+FEW_VALUES = 30
 
 
 @dataclass(frozen=True)
@@ -33,11 +49,19 @@ class Pairs:
     predicted: FloatArray
     kind: IntArray  # index into kinds
     kinds: tuple[str, ...]
-    relative: str = ""  # what the numbers on the axes are relative to
+    reference_label: str
 
     @property
     def error(self) -> FloatArray:
         return self.predicted - self.reference
+
+
+class Cloud(NamedTuple):
+    """Points of several kinds."""
+
+    x: FloatArray
+    y: FloatArray
+    kind: IntArray
 
 
 def quantities(evaluation: Evaluation) -> list[Pairs]:
@@ -78,7 +102,7 @@ def _energies(evaluation: Evaluation) -> Pairs:
         predicted[known] / atoms - baseline,
         evaluation.group[known],
         evaluation.group_names,
-        relative="composition",
+        "reference energy − composition fit",
     )
 
 
@@ -87,7 +111,8 @@ def _forces(evaluation: Evaluation) -> Pairs:
     known = np.isfinite(reference) & np.isfinite(predicted)
     kind = np.broadcast_to(evaluation.types[:, None], reference.shape)[known]
     names = evaluation.card.type_names
-    return Pairs("forces", "force components", "eV/Å", reference[known], predicted[known], kind, names)
+    label = "reference force components"
+    return Pairs("forces", "force components", "eV/Å", reference[known], predicted[known], kind, names, label)
 
 
 def _stresses(evaluation: Evaluation) -> Pairs:
@@ -95,57 +120,86 @@ def _stresses(evaluation: Evaluation) -> Pairs:
     known = np.isfinite(reference) & np.isfinite(predicted)
     shear = np.broadcast_to(1 - np.eye(3, dtype=np.int64), reference.shape)[known]
     names = ("xx, yy, zz", "xy, xz, yz")
-    return Pairs("stress", "stress components", "eV/Å³", reference[known], predicted[known], shear, names)
+    label = "reference stress components"
+    return Pairs(
+        "stress", "stress components", "eV/Å³", reference[known], predicted[known], shear, names, label
+    )
 
 
 def _parity(pairs: Pairs) -> Plot:
+    """Predicted against reference, and below it the errors, which a good potential hides above."""
     scale, unit = unit_for(pairs.reference, pairs.unit)
-    reference, predicted = pairs.reference * scale, pairs.predicted * scale
-    less = f" − {pairs.relative}" if pairs.relative else ""
-    axes = new_axes(f"reference {pairs.title}{less} ({unit})", f"predicted ({unit})")
-    both = np.concatenate([reference, predicted])
-    low, high = float(both.min()), float(both.max())
-    margin = 0.04 * (high - low) or 1.0
-    limits = (low - margin, high + margin)
+    reference, predicted, error = pairs.reference * scale, pairs.predicted * scale, pairs.error * MEV
+    axes, strip = _axes_with_strip(pairs, unit)
+    limits = _limits(np.concatenate([reference, predicted]))
     axes.plot(limits, limits, color=INK, linewidth=0.8, zorder=1)
-    draw = _draw_points if len(reference) <= MANY_POINTS else _draw_density
-    draw(axes, reference, predicted, pairs.kind, limits)
-    axes.set(xlim=limits, ylim=limits, aspect="equal")
-    axes.locator_params(nbins=6)
+    _draw(axes, Cloud(reference, predicted, pairs.kind), (limits, limits))
+    axes.set(xlim=limits, ylim=limits)
+    reach = float(np.quantile(np.abs(error), 0.999)) * 1.15 or 1.0
+    strip.axhline(0, color=INK, linewidth=0.8, zorder=1)
+    _draw(strip, Cloud(reference, error, pairs.kind), (limits, (-reach, reach)))
+    strip.set(xlim=limits, ylim=(-reach, reach))
     _key(axes, pairs)
-    error_unit = f"m{pairs.unit}"
-    mae, rmse = np.abs(pairs.error).mean() * MEV, np.sqrt((pairs.error**2).mean()) * MEV
-    note(axes, f"MAE {significant(mae)} {error_unit}\nRMSE {significant(rmse)} {error_unit}")
+    mae, rmse = np.abs(error).mean(), np.sqrt((error**2).mean())
+    note(axes, f"MAE {significant(mae)} m{pairs.unit}\nRMSE {significant(rmse)} m{pairs.unit}")
     caption = f"{pairs.title.capitalize()}, predicted against reference ({len(reference):,} values)."
     return finish(axes, f"parity_{pairs.name}", caption)
 
 
-def _draw_points(
-    axes: Axes, reference: FloatArray, predicted: FloatArray, kind: IntArray, _limits: tuple[float, float]
-) -> None:
+def _axes_with_strip(pairs: Pairs, unit: str) -> tuple[Axes, Axes]:
+    figure = new_figure((4.8, 5.6))
+    grid = figure.add_gridspec(2, 1, height_ratios=(1.0, 0.3))
+    axes, strip = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+    decorate(axes, "", f"predicted ({unit})")
+    decorate(strip, f"{pairs.reference_label} ({unit})", f"error\n(m{pairs.unit})")
+    axes.set_box_aspect(1.0)
+    strip.set_box_aspect(0.26)
+    axes.tick_params(labelbottom=False)
+    for axis in (axes.xaxis, axes.yaxis, strip.xaxis):
+        axis.set_major_locator(MaxNLocator(6))
+    strip.yaxis.set_major_locator(MaxNLocator(3))
+    return axes, strip
+
+
+def _limits(values: FloatArray) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    margin = 0.04 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _draw(axes: Axes, cloud: Cloud, limits: tuple[tuple[float, float], tuple[float, float]]) -> None:
+    if len(cloud.x) <= MANY_POINTS:
+        _draw_points(axes, cloud)
+    else:
+        _draw_density(axes, cloud, limits)
+
+
+def _draw_points(axes: Axes, cloud: Cloud) -> None:
     # In shuffled order no type lies on top of the others.
-    order = np.random.default_rng(0).permutation(len(reference))
-    colors = np.array([to_rgb(color(k)) for k in range(kind.max() + 1)])[kind[order]]
+    order = np.random.default_rng(0).permutation(len(cloud.x))
+    colors = np.array([to_rgb(color(k)) for k in range(cloud.kind.max() + 1)])[cloud.kind[order]]
     size = float(np.clip(6000 / len(order), 4, 22))
-    axes.scatter(reference[order], predicted[order], s=size, c=colors, alpha=0.65, linewidths=0, zorder=2)
+    axes.scatter(cloud.x[order], cloud.y[order], s=size, c=colors, alpha=0.65, linewidths=0, zorder=2)
 
 
-def _draw_density(
-    axes: Axes, reference: FloatArray, predicted: FloatArray, kind: IntArray, limits: tuple[float, float]
-) -> None:
+def _draw_density(axes: Axes, cloud: Cloud, limits: tuple[tuple[float, float], tuple[float, float]]) -> None:
     """Cells as opaque as they are full, in the mean colour of what is in them."""
+    (left, right), (bottom, top) = limits
     counts = np.stack(
         [
-            np.histogram2d(predicted[kind == k], reference[kind == k], bins=PIXELS, range=(limits, limits))[0]
-            for k in range(kind.max() + 1)
+            np.histogram2d(
+                cloud.y[cloud.kind == k], cloud.x[cloud.kind == k], bins=PIXELS, range=(limits[1], limits[0])
+            )[0]
+            for k in range(cloud.kind.max() + 1)
         ]
     )
     total = counts.sum(0)
     palette = np.array([to_rgb(color(k)) for k in range(len(counts))])
     image = np.zeros((PIXELS, PIXELS, 4))
     image[..., :3] = np.tensordot(counts, palette, axes=(0, 0)) / np.maximum(total, 1)[..., None]
-    image[..., 3] = np.where(total > 0, 0.25 + 0.75 * np.log1p(total) / np.log1p(total.max()), 0)
-    axes.imshow(image, extent=(*limits, *limits), origin="lower", interpolation="nearest", zorder=2)
+    image[..., 3] = np.where(total > 0, 0.4 + 0.6 * np.log1p(total) / np.log1p(total.max()), 0)
+    extent = (left, right, bottom, top)
+    axes.imshow(image, extent=extent, origin="lower", interpolation="nearest", aspect="auto", zorder=2)
 
 
 def _key(axes: Axes, pairs: Pairs) -> None:
@@ -163,8 +217,8 @@ def _histogram(pairs: Pairs) -> Plot:
     axes = new_axes(f"error of {pairs.title} (m{pairs.unit})", "share of values (%)")
     reach = float(np.quantile(np.abs(error), 0.995)) or 1.0
     edges = np.linspace(-reach, reach, _num_bins(len(error)) + 1)
-    present = np.unique(pairs.kind)
-    split = 1 < len(present) <= 8
+    present, counts = np.unique(pairs.kind, return_counts=True)
+    split = 1 < len(present) <= 8 and counts.min() >= FEW_VALUES
     for k in present if split else present[:1]:
         values = error[pairs.kind == k] if split else error
         share = 100 * np.histogram(values, edges)[0] / len(values)
@@ -183,4 +237,4 @@ def _histogram(pairs: Pairs) -> Plot:
 
 def _num_bins(count: int) -> int:
     """Odd, so that zero lies in the middle of a bin; few for few values."""
-    return min(BINS, 2 * int(np.sqrt(count)) + 5)
+    return min(MAX_BINS, 2 * round(2 * count ** (1 / 3)) + 1)

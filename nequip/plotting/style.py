@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nequip.data.frame import FloatArray
 
@@ -36,9 +37,18 @@ def color(index: int) -> str:
 
 def new_axes(xlabel: str, ylabel: str, size: tuple[float, float] = SIZE) -> Axes:
     """Axes of a figure of their own."""
+    return decorate(new_figure(size).add_subplot(), xlabel, ylabel)
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """An empty figure of `size` in inches, drawn without a screen."""
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    return figure
+
+
+def decorate(axes: Axes, xlabel: str, ylabel: str) -> Axes:
+    """Labels, ticks and a faint grid."""
     axes.set_xlabel(xlabel, fontsize=11, color=INK)
     axes.set_ylabel(ylabel, fontsize=11, color=INK)
     axes.tick_params(labelsize=10, color=INK, labelcolor=INK)
@@ -46,6 +56,15 @@ def new_axes(xlabel: str, ylabel: str, size: tuple[float, float] = SIZE) -> Axes
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     return axes
+
+
+def log_scale(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic y axis with plain numbers at 1, 2 and 5, or at the decades of a wide range."""
+    axes.set_yscale("log")
+    steps = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=steps))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def legend(axes: Axes, location: str = "best") -> None:

@@ -72,7 +72,7 @@ def outcomes(tmp_path_factory):
     report = site / "report.xml"
     # Neither plugins nor rewritten assertions, which take longer to set up than most properties.
     options = ["-q", "-W", "error", "-p", "no:cacheprovider", "--assert=plain", f"--junitxml={report}"]
-    whole = ["LennardJonesEnergies", "LennardJonesPotential", "ChiralPotential"]
+    whole = ["LennardJonesEnergies", "LennardJonesPotential", "ChiralEnergies"]
     tests = [*whole, *(f"{suite}::{name}" for suite, name in CASES)]
     tests += [f"{suite}::test_same_input_same_bits" for suite in WRONG_SUITES]
     subprocess.run(
@@ -103,7 +103,7 @@ def test_a_wrong_potential_is_caught(outcomes, suite, name):
 
 
 def test_a_chiral_potential_is_caught_by_reflections_alone(outcomes):
-    assert outcomes["ChiralPotential"]["failure"] == {"test_reflection"}
+    assert outcomes["ChiralEnergies"]["failure"] == {"test_reflection"}
 
 
 @pytest.mark.parametrize("suite", WRONG_SUITES)

@@ -27,7 +27,7 @@ def toy(variant, *, energy_only):
 
 class ToyEnergies(EnergyConformance):
     variant = "LennardJones"
-    num_examples = 4
+    num_examples = 3
 
     def make_potential(self):
         return toy(self.variant, energy_only=True)
@@ -35,7 +35,7 @@ class ToyEnergies(EnergyConformance):
 
 class ToyPotential(PotentialConformance):
     variant = "LennardJones"
-    num_examples = 4
+    num_examples = 3
 
     def make_potential(self):
         return toy(self.variant, energy_only=False)
