@@ -21,10 +21,10 @@ class ToyPotential(Potential):
         self.depth = torch.nn.Parameter(torch.linspace(0.3, 0.5, number, dtype=self.dtype))
         self.shift = torch.nn.Parameter(torch.linspace(-1.0, -2.0, number, dtype=self.dtype))
 
-    def to_dtype(self, name: str) -> ToyPotential:
+    def to_dtype(self, dtype: str) -> ToyPotential:
         """The same potential, computing in another precision."""
-        copy = deepcopy(self).to(DTYPES[name])
-        copy.dtype, copy.card = DTYPES[name], self.card.model_copy(update={"dtype": name})
+        copy = deepcopy(self).to(DTYPES[dtype])
+        copy.dtype, copy.card = DTYPES[dtype], self.card.model_copy(update={"dtype": dtype})
         return copy
 
     def atomic_energies(self, graph: AtomicGraph) -> torch.Tensor:

@@ -19,7 +19,9 @@ from nequip.data.frame import Frame
 from nequip.data.graph import collate
 from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.errors import ModelError
+from nequip.interop import load
 from nequip.model.card import DtypeName
+from nequip.model.device import find_device
 from nequip.model.potential import Potential
 from nequip.nn.derivatives import Prediction
 
@@ -58,7 +60,7 @@ class NequIPCalculator(Calculator):
         super().__init__()
         if skin < 0:
             raise ModelError(f"skin is {skin} Å: give zero (no skin) or a positive length.")
-        self.device = torch.device(device)
+        self.device = find_device(device)
         self.potential = _prepare(potential, self.device, dtype)
         card = self.potential.card
         self._mapper = TypeMapper(card.type_names)
@@ -100,7 +102,7 @@ class NequIPCalculator(Calculator):
         """
         if batch_size < 1:
             raise ModelError(
-                f"batch_size is {batch_size}: give the number of structures in one call, at least 1."
+                f"batch_size is {batch_size}: give how many structures go into one call, at least 1."
             )
         results: list[Results] = []
         for batch in _batches(enumerate(structures), batch_size):
@@ -115,15 +117,11 @@ class NequIPCalculator(Calculator):
 
 def _prepare(source: str | Path | Potential, device: torch.device, dtype: DtypeName | None) -> Potential:
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(
-            f"device {str(device)!r} is not there: torch sees no GPU here, so give device='cpu'."
-        )
+        raise ModelError(f"device {str(device)!r} is not there: torch sees no GPU, so give device='cpu'.")
     if isinstance(source, Potential):
         potential = deepcopy(source) if dtype is None else source.to_dtype(dtype)
         potential = potential.to(device)
     else:
-        from nequip.interop import load
-
         potential = load(source, device=str(device), dtype=dtype)
     return potential.eval().requires_grad_(False)
 

@@ -12,7 +12,7 @@ from ase.io import write
 from ase.md.verlet import VelocityVerlet
 
 from nequip.data.frame import FloatArray
-from nequip.errors import DataError
+from nequip.errors import ConfigError, DataError
 
 # A moment of inertia below this belongs to the axis of a linear molecule.
 LINEAR = 1e-6  # amu Å²
@@ -27,6 +27,12 @@ class NVESettings:
     timestep: float = 0.5  # fs
     every: int = 10  # steps between two records
     seed: int = 0  # of the velocities
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in ("timestep", "every") if not getattr(self, name) > 0]
+        wrong += [name for name in ("temperature", "steps") if not getattr(self, name) >= 0]
+        if wrong:
+            raise ConfigError(f"{wrong[0]} is {getattr(self, wrong[0])}: give a positive number.")
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ class NequIP(Potential):
         self.zbl = ZBL(card.type_names) if config.pair_potential == "zbl" else None
 
     def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
+        """Energy of each atom in eV."""
         geometry = edge_geometry(graph)
         x = self.normalized_length(geometry.length, graph)
         cutoff = polynomial_cutoff(x, self.cutoff_p).unsqueeze(1)

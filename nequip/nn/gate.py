@@ -37,6 +37,7 @@ class Gate(torch.nn.Module):
         self.irreps_out = Irreps(scalars + self.gated)
 
     def forward(self, x: Float[Tensor, "atom component_in"]) -> Float[Tensor, "atom component_out"]:
+        """Features of `irreps_out` from scalars, gates and gated ones."""
         blocks = self.irreps_in.split(x)
         if self.gated:
             scalars = blocks[self.gate_irrep].shape[1] - self.num_gates

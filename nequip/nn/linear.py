@@ -33,6 +33,7 @@ class IrrepsLinear(torch.nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "atom component_in"]) -> Float[Tensor, "atom component_out"]:
+        """Features of `irreps_out`."""
         blocks = self.irreps_in.split(x)
         outputs: list[Tensor] = []
         for mul, irrep in self.irreps_out:
@@ -66,6 +67,7 @@ class TypeLinear(torch.nn.Module):
         types: Int[Tensor, " atom"],
         embedding: Float[Tensor, "type scalar"],
     ) -> Float[Tensor, "atom component_out"]:
+        """Features of `irreps_out`; `embedding` holds the scalars of each type."""
         blocks = self.irreps_in.split(x)
         outputs: list[Tensor] = []
         for mul, irrep in self.irreps_out:

@@ -30,6 +30,7 @@ class ScalarMLP(torch.nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "row in"]) -> Float[Tensor, "row out"]:
+        """One row of outputs for each row of inputs."""
         for index, weight in enumerate(self.weights):
             gain = 1.0
             if index > 0 and self.activation is not None:

@@ -51,10 +51,12 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def heading(level: int, text: str) -> str:
+    """A heading."""
     return f"<h{level}>{escape(text)}</h{level}>"
 
 
 def paragraph(text: str) -> str:
+    """A paragraph of words that explain."""
     return f'<p class="soft">{escape(text)}</p>'
 
 

@@ -147,13 +147,11 @@ def _parity(pairs: Pairs) -> Plot:
 
 
 def _axes_with_strip(pairs: Pairs, unit: str) -> tuple[Axes, Axes]:
-    figure = new_figure((4.8, 5.6))
-    grid = figure.add_gridspec(2, 1, height_ratios=(1.0, 0.3))
+    figure = new_figure((4.8, 5.7))
+    grid = figure.add_gridspec(2, 1, height_ratios=(1.0, 0.27))
     axes, strip = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     decorate(axes, "", f"predicted ({unit})")
     decorate(strip, f"{pairs.reference_label} ({unit})", f"error\n(m{pairs.unit})")
-    axes.set_box_aspect(1.0)
-    strip.set_box_aspect(0.26)
     axes.tick_params(labelbottom=False)
     for axis in (axes.xaxis, axes.yaxis, strip.xaxis):
         axis.set_major_locator(MaxNLocator(6))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from nequip.data.dataset import GraphDataset
 from nequip.data.frame import FloatArray
 from nequip.data.graph import AtomicGraph, Labels, collate
+from nequip.data.progress import progress as show_progress
 from nequip.data.sources import FrameSource
 from nequip.errors import DataError, ModelError
 from nequip.model.card import ModelCard
@@ -25,7 +27,6 @@ from nequip.nn.derivatives import Prediction
 from nequip.train.metrics import ErrorMetrics
 
 IntArray = NDArray[np.int64]
-Progress = Callable[[int, int], None]  # frames done, frames in all
 
 
 class Values(NamedTuple):
@@ -115,15 +116,15 @@ class Evaluation:
 
 
 def evaluate(
-    potential: Potential,
-    dataset: GraphDataset,
-    *,
-    batch_size: int = 32,
-    progress: Progress | None = None,
+    potential: Potential, dataset: GraphDataset, *, batch_size: int = 32, progress: str | None = None
 ) -> Evaluation:
     """Predict every frame of `dataset`, in its order; only labels and predictions stay in memory.
 
     The potential computes where its parameters lie; its training mode is restored afterwards.
+
+    Args:
+        batch_size: frames in one call of the potential.
+        progress: what to call the pass on a progress bar; None shows none.
 
     Raises:
         DataError: for a data set without frames, and for frames that the potential cannot take.
@@ -132,26 +133,38 @@ def evaluate(
     if not len(dataset):
         raise DataError(f"{dataset.source.name}: there is no frame to evaluate.")
     metrics = ErrorMetrics(potential.card.type_names, dataset.groups)
-    device = next(potential.parameters(), torch.zeros(0)).device
+    frames: Iterable[int] = range(len(dataset))
+    if progress is not None:
+        frames = show_progress(frames, progress, len(dataset))
     was_training = potential.training
     potential.eval()
     parts = []
-    for start in range(0, len(dataset), batch_size):
-        stop = min(start + batch_size, len(dataset))
-        graph = collate([dataset[i] for i in range(start, stop)]).to(device)
-        try:
-            prediction = potential(graph)
-        except torch.OutOfMemoryError as error:
-            raise ModelError(
-                f"out of memory on {device} with frames {start} to {stop - 1} ({graph.num_atoms} atoms, "
-                f"{graph.num_edges} edges): lower the batch size, now {batch_size}."
-            ) from error
+    for batch in _batches(frames, batch_size):
+        graph, prediction = _predict(potential, [dataset[position] for position in batch])
         metrics.update(prediction, graph)
         parts.append(_Part.of(graph, prediction))
-        if progress is not None:
-            progress(stop, len(dataset))
     potential.train(was_training)
     return _assemble(potential.card, dataset, parts, metrics.compute())
+
+
+def _batches(frames: Iterable[int], size: int) -> Iterator[list[int]]:
+    iterator = iter(frames)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _predict(potential: Potential, graphs: list[AtomicGraph]) -> tuple[AtomicGraph, Prediction]:
+    device = next(potential.parameters(), torch.zeros(0)).device
+    graph = collate(graphs)
+    try:
+        graph = graph.to(device)
+        return graph, potential(graph)
+    except torch.OutOfMemoryError as error:
+        first, last = graph.labels.index[[0, -1]].tolist()
+        raise ModelError(
+            f"out of memory on {device} with frames {first} to {last} ({graph.num_atoms} atoms, "
+            f"{graph.num_edges} edges in {graph.num_graphs} frames): lower the batch size."
+        ) from error
 
 
 class _Part(NamedTuple):

@@ -57,6 +57,13 @@ class Fit:
         self._early_stopping = None if early is None else EarlyStopping(early)
         self._trainer = self._build_trainer(config, callbacks)
 
+    def check(self, checkpoint: Path) -> None:
+        """Raises CheckpointError for a state that cannot be read or is not of this potential.
+
+        Lightning reads it late, when the inputs of the run and the loggers' files are written.
+        """
+        self.module.check_model(load_checkpoint(checkpoint)["training"]["model"])
+
     def run(self, checkpoint: Path | None = None) -> Stopped:
         """Train to the end, from `checkpoint` on where one is given.
 
@@ -66,7 +73,7 @@ class Fit:
             CheckpointError: for a checkpoint that cannot be read or does not fit, and for a full disk.
         """
         if checkpoint is not None:
-            load_checkpoint(checkpoint)  # Lightning reads it late, after the loggers have made their files
+            self.check(checkpoint)
         try:
             with self._stop.listening():
                 self._trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=checkpoint)

@@ -176,11 +176,15 @@ class PotentialModule(pl.LightningModule):
             "rng": self._rng() if self.position.batch else None,
         }
 
+    def check_model(self, saved: dict[str, Any]) -> None:
+        """Raises CheckpointError unless `saved`, of a checkpoint, fits the potential in training."""
+        check_same_model(saved, _identity(self.potential.card))
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises CheckpointError for the state of another model, or of a pass over other data."""
         self._resumed = checkpoint["training"]
         self.position = Position(*self._resumed["position"])
-        check_same_model(self._resumed["model"], _identity(self.potential.card))
+        self.check_model(self._resumed["model"])
         if self.position.batch and self._resumed["data"] != self.trainer.datamodule.identity():
             raise CheckpointError(
                 "the checkpoint was saved in mid-epoch with other frames, batches or seed: give the same "

@@ -63,6 +63,8 @@ def run_training(config: RunConfig) -> TrainingOutcome:
         data = prepare_data(config)
         model = resolve_model_config(config.model, data)
         fit = Fit(build_potential(model), data, config, callbacks)
+        if checkpoint is not None:
+            fit.check(checkpoint)
         _write_inputs(config, model, data, output_dir)
         stopped = fit.run(checkpoint)
     return TrainingOutcome(output_dir, stopped, fit.module.position.epoch, fit.checkpoints.best_record, data)

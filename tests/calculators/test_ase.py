@@ -100,8 +100,8 @@ def test_energy_only_potential_refuses_forces_in_a_sentence():
 
 
 def test_gpu_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ModelError, match="torch sees no GPU here"):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(ModelError, match="torch sees no GPU"):
         calculator(device="cuda")
 
 

@@ -9,7 +9,7 @@ from toy_potential import toy_potential
 
 from nequip.calculators import NequIPCalculator
 from nequip.calculators.dynamics import NVERecord, NVESettings, degrees_of_freedom, run_nve, set_velocities
-from nequip.errors import DataError
+from nequip.errors import ConfigError, DataError
 
 
 def cluster() -> Atoms:
@@ -112,3 +112,12 @@ def test_explosion_is_told_in_a_sentence():
     atoms.calc.potential.depth.data[:] = float("nan")
     with pytest.raises(DataError, match="not a finite number at step 0: the structure left"):
         run_nve(atoms, NVESettings(steps=10))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"timestep": 0}, {"every": 0}, {"steps": -1}, {"temperature": float("nan")}]
+)
+def test_settings_that_mean_nothing_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=f"{name} is .*: give a positive number"):
+        NVESettings(**wrong)

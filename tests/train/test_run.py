@@ -11,7 +11,7 @@ import torch
 
 from nequip.config.validate import validate
 from nequip.data.graph import collate
-from nequip.errors import ConfigError
+from nequip.errors import CheckpointError, ConfigError
 from nequip.model.checkpoint import load
 from nequip.train.checkpointing import load_checkpoint
 from nequip.train.evaluation import evaluate
@@ -166,6 +166,20 @@ def test_a_mistake_is_told_before_anything_is_written(make_config, changes, sent
     with pytest.raises(ConfigError, match=sentence):
         run_training(config)
     assert not Path(config.output_dir).exists()
+
+
+def test_a_checkpoint_is_read_before_anything_is_written(make_config, tmp_path):
+    config = make_config(resume=str(tmp_path / "missing.ckpt"))
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        run_training(config)
+    assert not Path(config.output_dir).exists()
+
+
+def test_a_checkpoint_of_another_model_leaves_the_inputs_of_its_run_alone(make_config, outcome):
+    before = (outcome.output_dir / "config.yaml").read_bytes()
+    with pytest.raises(CheckpointError, match="r_max"):
+        run_training(make_config(resume="auto", model={"r_max": 2.5}))
+    assert (outcome.output_dir / "config.yaml").read_bytes() == before
 
 
 def test_extension_modules_are_imported_before_the_model_is_built(make_config, tiny_package):
