@@ -60,7 +60,7 @@ class InteractionLayer(torch.nn.Module):
         graph: AtomicGraph,
         type_features: Float[Tensor, "type scalar"],
     ) -> Float[Tensor, "atom component_out"]:
-        """Features of the next layer; `radial` is the basis times the cutoff, `sh` are harmonics of the edges."""
+        """Features of the next layer; `radial` is the basis times the cutoff."""
         edges = Edges(graph.center, graph.neighbor, graph.row_ptr, graph.transpose)
         source = self.linear_in(h) * self.norm[graph.types].unsqueeze(1)
         message = convolve(source, sh, self.radial(radial), edges, spec=self.spec, backend=self.backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
 
 import torch
@@ -15,6 +16,22 @@ def _shared(irreps_in: Irreps, irreps_out: Irreps) -> list[tuple[Irrep, int, int
     for irreps in (irreps_in, irreps_out):
         assert len({irrep for _, irrep in irreps}) == len(irreps), f"{irreps} is not merged"
     return [(irrep, mul, irreps_out.mul(irrep)) for mul, irrep in irreps_in if irrep in irreps_out]
+
+
+def _map_blocks(
+    x: Float[Tensor, "atom component_in"],
+    irreps_in: Irreps,
+    irreps_out: Irreps,
+    apply: Callable[[Irrep, Tensor], Tensor],
+) -> Float[Tensor, "atom component_out"]:
+    """`apply` to the block of every irrep that both have; zeros for those that the input lacks."""
+    blocks = irreps_in.split(x)
+    return join(
+        [
+            apply(irrep, blocks[irrep]) if irrep in blocks else x.new_zeros(x.shape[0], mul * irrep.dim)
+            for mul, irrep in irreps_out
+        ]
+    )
 
 
 class IrrepsLinear(torch.nn.Module):
@@ -34,16 +51,14 @@ class IrrepsLinear(torch.nn.Module):
 
     def forward(self, x: Float[Tensor, "atom component_in"]) -> Float[Tensor, "atom component_out"]:
         """Features of `irreps_out`."""
-        blocks = self.irreps_in.split(x)
-        outputs: list[Tensor] = []
-        for mul, irrep in self.irreps_out:
-            if irrep not in blocks:
-                outputs.append(x.new_zeros(x.shape[0], mul * irrep.dim))
-                continue
+
+        def mix(irrep: Irrep, block: Tensor) -> Tensor:
             weight = self.weights[str(irrep)]
-            rows = blocks[irrep].reshape(-1, weight.shape[0])
-            outputs.append((rows @ (weight / sqrt(weight.shape[0]))).reshape(x.shape[0], mul * irrep.dim))
-        return join(outputs)
+            fan_in, fan_out = weight.shape
+            rows = block.reshape(-1, fan_in) @ (weight / sqrt(fan_in))
+            return rows.reshape(x.shape[0], irrep.dim * fan_out)
+
+        return _map_blocks(x, self.irreps_in, self.irreps_out, mix)
 
 
 class TypeLinear(torch.nn.Module):
@@ -68,16 +83,13 @@ class TypeLinear(torch.nn.Module):
         embedding: Float[Tensor, "type scalar"],
     ) -> Float[Tensor, "atom component_out"]:
         """Features of `irreps_out`; `embedding` holds the scalars of each type."""
-        blocks = self.irreps_in.split(x)
-        outputs: list[Tensor] = []
-        for mul, irrep in self.irreps_out:
-            if irrep not in blocks:
-                outputs.append(x.new_zeros(x.shape[0], mul * irrep.dim))
-                continue
+
+        def mix(irrep: Irrep, block: Tensor) -> Tensor:
             weight = self.weights[str(irrep)]
             fan_in, scalars, fan_out = weight.shape
-            scaled = (weight / sqrt(fan_in * scalars)).transpose(0, 1).reshape(scalars, -1)
+            scaled = (weight / sqrt(fan_in * scalars)).transpose(0, 1).reshape(scalars, fan_in * fan_out)
             per_type = (embedding @ scaled).view(-1, fan_in, fan_out)
-            features = blocks[irrep].unflatten(1, (irrep.dim, fan_in))
-            outputs.append(torch.bmm(features, per_type.index_select(0, types)).flatten(1))
-        return join(outputs)
+            features = block.unflatten(1, (irrep.dim, fan_in))
+            return torch.bmm(features, per_type.index_select(0, types)).flatten(1)
+
+        return _map_blocks(x, self.irreps_in, self.irreps_out, mix)
