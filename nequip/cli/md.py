@@ -59,10 +59,9 @@ def run(options: argparse.Namespace) -> None:
     atoms = _structure(options)
     atoms.calc = NequIPCalculator(options.model, device=options.device, dtype=options.dtype)
     folder = make_folder(options.output)
-    print(
-        f"{atoms.get_chemical_formula()} at {settings.temperature:g} K: {settings.steps} steps of "
-        f"{settings.timestep:g} fs\n\n      step   time (ps)   T (K)   total energy since the start (meV/atom)"
-    )
+    formula = atoms.get_chemical_formula()
+    print(f"{formula} at {settings.temperature:g} K: {settings.steps} steps of {settings.timestep:g} fs\n")
+    print("      step   time (ps)   T (K)   total energy since the start (meV/atom)")
     record = run_nve(atoms, settings, folder / "nve.xyz", report=_Lines(settings.steps))
     _write(record, settings, folder)
     print(

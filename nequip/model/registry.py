@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,14 +53,20 @@ class Architecture:
 
 def architectures() -> list[str]:
     """Names of every architecture installed."""
-    return sorted(point.name for point in entry_points(group=GROUP))
+    return sorted(_installed())
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    """Entry points by name; reading them scans every installed package, so it is done once."""
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def get_architecture(name: str) -> Architecture:
     """Raises ConfigError for a name that no installed package provides."""
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            return point.load()
+    points = _installed()
+    if name in points:
+        return points[name].load()
     raise ConfigError(
         f"no architecture is called {name!r}{did_you_mean(name, architectures())}: "
         f"installed are {', '.join(architectures())}."

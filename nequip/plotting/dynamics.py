@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from matplotlib.axes import Axes
+
 from nequip.calculators.dynamics import NVERecord
-from nequip.plotting.style import Plot, color, finish, legend, new_axes, note, significant
+from nequip.plotting.style import INK, Plot, color, finish, new_axes, significant
 from nequip.units import MEV
 
 WIDE = (7.2, 3.6)  # inches
@@ -17,8 +19,9 @@ def energy_plot(record: NVERecord) -> Plot:
     for number, (name, energy) in enumerate(series.items()):
         values = (energy - energy[0]) * MEV / record.num_atoms
         axes.plot(time, values, color=color(number), linewidth=2.0 if name == "total" else 1.2, label=name)
-    legend(axes, "center right")
-    note(axes, f"drift {significant(record.drift * MEV)} meV/atom/ps", "lower left")
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=10, frameon=False, labelcolor=INK
+    )
     return finish(axes, "energies", "Energies along the trajectory, each from where it began.")
 
 
@@ -27,9 +30,9 @@ def total_energy_plot(record: NVERecord) -> Plot:
     axes = new_axes("time (ps)", "total energy since the start (meV/atom)", WIDE)
     values = (record.total - record.total[0]) * MEV / record.num_atoms
     axes.plot(record.time / 1000, values, color=color(2), linewidth=1.2)
-    note(
+    _title(
         axes,
-        f"drift {significant(record.drift * MEV)} meV/atom/ps\n"
+        f"drift {significant(record.drift * MEV)} meV/atom/ps, "
         f"fluctuation {significant(record.fluctuation * MEV)} meV/atom",
     )
     return finish(axes, "total_energy", "Total energy along the trajectory.")
@@ -39,5 +42,10 @@ def temperature_plot(record: NVERecord) -> Plot:
     """Instantaneous temperature against time."""
     axes = new_axes("time (ps)", "temperature (K)", WIDE)
     axes.plot(record.time / 1000, record.temperature, color=color(1), linewidth=1.2)
-    note(axes, f"mean {significant(float(record.temperature.mean()))} K")
+    _title(axes, f"mean {significant(float(record.temperature.mean()))} K")
     return finish(axes, "temperature", "Instantaneous temperature along the trajectory.")
+
+
+def _title(axes: Axes, text: str) -> None:
+    """Above the axes, where no curve runs."""
+    axes.set_title(text, loc="right", fontsize=10, color=INK)

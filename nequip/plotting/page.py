@@ -18,20 +18,19 @@ h2 { font-size: 1.25rem; margin: 2.4rem 0 .8rem; padding-top: 1rem; border-top: 
 h3 { font-size: 1rem; margin: 1.6rem 0 .5rem; }
 p { margin: .4rem 0; } .soft { color: var(--soft); }
 a { color: var(--accent); }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .8rem;
-  margin: 1rem 0; }
-.number { background: var(--tint); border-radius: .5rem; padding: .7rem .9rem; }
+.numbers, .figures { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; }
+.number { flex: 0 1 11rem; background: var(--tint); border-radius: .5rem; padding: .7rem .9rem; }
 .number b { display: block; font-size: 1.7rem; line-height: 1.25; font-weight: 650; }
 .number span { color: var(--soft); font-size: .85rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
-figure { margin: 0; max-width: 30rem; } figure img { width: 100%; height: auto; display: block; }
+figure { flex: 1 1 19rem; max-width: 27rem; margin: 0; }
+figure img { width: 100%; height: auto; display: block; }
 figcaption { color: var(--soft); font-size: .85rem; padding: 0 .5rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 thead th { font-weight: 600; white-space: normal; vertical-align: bottom; min-width: 5.5rem; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-tbody th { font-weight: 400; } tbody tr:hover { background: var(--tint); }
+th:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: #fff; }
+tbody th { font-weight: 400; } tbody tr:hover > * { background: var(--tint); }
 details { margin: .8rem 0; } summary { cursor: pointer; color: var(--accent); }
 pre { background: var(--tint); border-radius: .5rem; padding: .8rem; overflow-x: auto; font-size: .8rem;
   line-height: 1.45; }

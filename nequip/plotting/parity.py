@@ -214,9 +214,9 @@ def _histogram(pairs: Pairs) -> Plot:
     error = pairs.error * MEV
     axes = new_axes(f"error of {pairs.title} (m{pairs.unit})", "share of values (%)")
     reach = float(np.quantile(np.abs(error), 0.995)) or 1.0
-    edges = np.linspace(-reach, reach, _num_bins(len(error)) + 1)
     present, counts = np.unique(pairs.kind, return_counts=True)
     split = 1 < len(present) <= 8 and counts.min() >= FEW_VALUES
+    edges = np.linspace(-reach, reach, _num_bins(counts.min() if split else len(error)) + 1)
     for k in present if split else present[:1]:
         values = error[pairs.kind == k] if split else error
         share = 100 * np.histogram(values, edges)[0] / len(values)
@@ -228,7 +228,9 @@ def _histogram(pairs: Pairs) -> Plot:
     axes.set(xlim=(-reach, reach))
     axes.set_ylim(bottom=0)
     axes.axvline(0, color=INK, linewidth=0.8)
-    note(axes, f"mean {significant(float(error.mean()))}\nstd {significant(float(error.std()))}")
+    mean, std = float(error.mean()), float(error.std())
+    # Forces of a whole molecule sum to zero, up to rounding that means nothing.
+    note(axes, f"mean {significant(mean if abs(mean) > 1e-4 * std else 0.0)}\nstd {significant(std)}")
     caption = f"Errors (predicted − reference) of {pairs.title}; 99.5 % of them lie in the range shown."
     return finish(axes, f"errors_{pairs.name}", caption)
 

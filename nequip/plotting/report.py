@@ -93,7 +93,7 @@ def _headline(errors: Mapping[str, float]) -> list[tuple[str, str]]:
     return [
         (significant(errors[f"{quantity}_mae"] * MEV), f"MAE {words}")
         for quantity, words in COLUMNS.items()
-        if quantity != "energy" and f"{quantity}_mae" in errors
+        if f"{quantity}_mae" in errors
     ]
 
 
@@ -140,14 +140,18 @@ def _provenance(card: ModelCard) -> str:
         return words
     training = card.training
     return (
-        f"{words} Trained on {training.num_train:,} frames of {training.data} for {training.epochs:,} epochs, "
-        f"{training.num_val:,} frames for validation; {training.weights} weights."
+        f"{words} Trained on {training.data}: {training.num_train:,} frames for {training.epochs:,} epochs, "
+        f"{training.num_val:,} for validation; {training.weights} weights."
     )
 
 
 def _model(card: ModelCard) -> list[str]:
-    """The card: what matters as a table, everything folded."""
-    rows = [(key, _short(value)) for key, value in card.config.items() if not isinstance(value, dict)]
+    """The card: settings as a table, everything folded."""
+    rows = [
+        (key, _short(value))
+        for key, value in card.config.items()
+        if value is not None and not isinstance(value, dict)
+    ]
     return [
         page.heading(2, "Model"),
         page.table(("setting", "value"), rows),
@@ -156,8 +160,9 @@ def _model(card: ModelCard) -> list[str]:
 
 
 def _short(value: object) -> str:
-    text = ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
-    return f"{value:.6g}" if isinstance(value, float) else text
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _pretty(value: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ from nequip.units import MEV
 # Quantity of ErrorMetrics -> heading.
 COLUMNS = {
     "energy_per_atom": "energy, meV/atom",
-    "energy": "energy, meV",
     "forces": "forces, meV/Å",
     "stress": "stress, meV/Å³",
 }
@@ -20,14 +19,15 @@ KINDS = {"mae": "MAE", "rmse": "RMSE"}
 
 @dataclass(frozen=True)
 class ErrorTable:
-    """Cells as text; `headings` name all columns, the first that of the rows."""
+    """Cells as text; `headings` name all columns, the first that of the rows, each "words, unit"."""
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     def text(self) -> str:
-        """For a terminal: columns aligned, numbers to the right."""
-        lines = [self.headings, *self.rows]
+        """For a terminal: columns aligned, numbers to the right, units on a line of their own."""
+        parts = [heading.partition(", ") for heading in self.headings]
+        lines = [tuple(words for words, _, _ in parts), tuple(unit for _, _, unit in parts), *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.headings))]
         return "\n".join(
             "  ".join(
@@ -39,7 +39,10 @@ class ErrorTable:
 
 
 def error_table(errors: Mapping[str, float]) -> ErrorTable:
-    """`ErrorMetrics.compute()` as rows and columns; what is nowhere known has no column."""
+    """`ErrorMetrics.compute()` as rows and columns; what is nowhere known has no column.
+
+    Energies are per atom; those of whole frames stay in the dictionary.
+    """
     columns = [
         (f"{quantity}_{kind}", f"{KINDS[kind]} {heading}")
         for quantity, heading in COLUMNS.items()
