@@ -21,7 +21,7 @@ demo: .venv/installed
 	$(BIN)/nequip md $(DEMO)/best.nequip set:sample_methanol --steps 2000 --output $(DEMO)/md
 	@echo "== Everything lies in $(DEMO): best.nequip (the potential), report/report.html, md/"
 
-test: .venv/installed lint
+test: .venv/installed lint docs
 	$(BIN)/python -m pytest
 
 lint: .venv/installed

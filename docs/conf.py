@@ -20,7 +20,13 @@ author = "The e3forge developers"
 copyright = author
 version = release = VERSION
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generators.directive"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "generators.directive",
+    "generators.streams",
+]
 exclude_patterns = ["_build", "jupyter_execute", "generators"]
 
 html_theme = "furo"

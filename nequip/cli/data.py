@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from nequip.data.sources import FrameSource, LabelMap
+from nequip.cli.frames import add_label_options, label_map, open_frames
 
 EXAMPLES = """\
 examples:
@@ -20,8 +18,6 @@ examples:
 
 FILE is a path, a pattern in quotes, a store written by convert, or set:NAME.
 """
-LABELS = ("energy", "forces", "stress", "virial", "weight", "group")
-CACHE = "~/.cache/e3forge"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -63,13 +59,7 @@ def _add(commands, name: str, summary: str, run) -> argparse.ArgumentParser:
     """A command that reads FILE, with options that say where its labels lie."""
     parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.add_argument("file", metavar="FILE", help="path, 'pattern', store or set:NAME")
-    labels = parser.add_argument_group("labels", "without them the usual names are looked for")
-    for label in LABELS:
-        labels.add_argument(f"--{label}-key", metavar="KEY", help=f"where the {label} lies")
-    labels.add_argument(
-        "--opposite-stress", action="store_true", help="the file's stress is negative under tension"
-    )
-    parser.add_argument("--cache-dir", default=CACHE, metavar="DIR", help=f"of named sets ({CACHE})")
+    add_label_options(parser)
     parser.set_defaults(run=run)
     return parser
 
@@ -89,19 +79,6 @@ def _size(text: str) -> int | float:
         ) from None
 
 
-def _labels(options: argparse.Namespace) -> LabelMap:
-    from nequip.data.sources import LabelMap
-
-    keys = {label: getattr(options, f"{label}_key") for label in LABELS}
-    return LabelMap(**keys, stress_sign=-1 if options.opposite_stress else 1)
-
-
-def _open(options: argparse.Namespace) -> FrameSource:
-    from nequip.data.sources import locate, open_source
-
-    return open_source(locate(options.file, options.cache_dir), _labels(options))
-
-
 def _inspect(options: argparse.Namespace) -> None:
     import json
 
@@ -109,7 +86,7 @@ def _inspect(options: argparse.Namespace) -> None:
     from nequip.data.inspection import inspect
     from nequip.data.progress import progress
 
-    source = _open(options)
+    source = open_frames(options.file, options)
     found = inspect(source, progress(range(len(source)), "inspecting", len(source)))
     print(json.dumps(found.as_dict(), indent=2) if options.json else inspection_table(found))
 
@@ -121,7 +98,7 @@ def _convert(options: argparse.Namespace) -> None:
     count = convert(
         locate(options.file, options.cache_dir),
         options.out,
-        labels=_labels(options),
+        labels=label_map(options),
         kind=options.format,
         shard_size=options.shard_size,
     )
@@ -134,7 +111,7 @@ def _split(options: argparse.Namespace) -> None:
     from nequip.data.splits import SplitSizes, random_split, split_by_group, write_parts, write_split
 
     path = locate(options.file, options.cache_dir)
-    source = open_source(path, _labels(options))
+    source = open_source(path, label_map(options))
     frames, isolated = separate_isolated_atoms(source)
     sizes = SplitSizes(options.train, options.val, options.test)
     if options.by_group:
@@ -164,7 +141,7 @@ def _statistics(options: argparse.Namespace) -> None:
     from nequip.data.sources import separate_isolated_atoms
     from nequip.data.statistics import compute_statistics
 
-    source = _open(options)
+    source = open_frames(options.file, options)
     frames, _ = separate_isolated_atoms(source)
     names = [chemical_symbols[number] for number in sorted(source.elements(frames))]
     dataset = GraphDataset(source, frames, TypeMapper(names), Cutoffs(options.r_max))

@@ -54,10 +54,14 @@ def run(options: argparse.Namespace) -> None:
     """Run, with a line now and then, and write what was recorded."""
     from nequip.calculators import NequIPCalculator
     from nequip.calculators.dynamics import run_nve
+    from nequip.errors import ModelError
 
     settings = _settings(options)
     atoms = _structure(options)
     atoms.calc = NequIPCalculator(options.model, device=options.device, dtype=options.dtype)
+    if atoms.calc.potential.card.energy_only:
+        raise ModelError(f"{options.model} predicts energies only: dynamics needs a potential with forces.")
+    atoms.get_forces()  # refuses a structure that the potential cannot take before anything is written
     folder = make_folder(options.output)
     formula = atoms.get_chemical_formula()
     print(f"{formula} at {settings.temperature:g} K: {settings.steps} steps of {settings.timestep:g} fs\n")

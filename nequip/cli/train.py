@@ -21,13 +21,14 @@ ENDS = {
     "early_stopping": "no improvement any more",
     "max_time": "trainer.max_time is over",
 }
+REPORT = "report/report.html"
 FILES = {
     "best.nequip": "weights of the best epoch",
     "best_raw.nequip": "those weights without the moving average",
     "last.nequip": "weights at the end",
     "last.ckpt": "state to go on from",
     "metrics.csv": "losses and errors, epoch by epoch",
-    "report/report.html": "parity plots, tables of errors, worst frames, learning curves",
+    REPORT: "parity plots, tables of errors, worst frames, learning curves",
     "config.yaml": "the configuration with every value",
 }
 SHOWN = re.compile("(energy_per_atom|forces|stress)_mae")
@@ -158,12 +159,15 @@ def _summary(outcome: TrainingOutcome, evaluations: Mapping[str, Evaluation]) ->
     from nequip.plotting.tables import error_table
 
     folder = outcome.output_dir
-    lines = [f"\nTraining ended after {outcome.epochs} epochs ({ENDS[outcome.stopped]})."]
+    epochs = f"{outcome.epochs} epoch{'s' if outcome.epochs != 1 else ''}"
+    lines = [f"\nTraining ended after {epochs} ({ENDS[outcome.stopped]})."]
     for name, evaluation in evaluations.items():
         # What fits a terminal; the whole table is in the report.
         shown = {key: error for key, error in evaluation.errors.items() if SHOWN.match(key)}
         lines += [f"\nErrors of {outcome.best.name}, {name} frames:", error_table(shown).text()]
-    lines += [f"\nIn {folder}:", *(f"  {name:20}{FILES[name]}" for name in FILES if (folder / name).exists())]
+    # A report that was not drawn now may be one of an earlier part of this run.
+    present = [name for name in FILES if (folder / name).exists() and (evaluations or name != REPORT)]
+    lines += [f"\nIn {folder}:", *(f"  {name:20}{FILES[name]}" for name in present)]
     lines += [
         "\nTo use it in ASE:",
         "  from nequip.calculators import NequIPCalculator",

@@ -19,8 +19,6 @@ def find_device(name: str | torch.device) -> torch.device:
         raise ModelError(f"there is no device {str(name)!r}: give 'cpu', 'cuda' or 'cuda:N'.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        seen = "no GPU" if count == 0 else "only cuda:0" if count == 1 else f"only cuda:0 to cuda:{count - 1}"
-        raise ModelError(
-            f"device {str(device)!r} is not there: torch sees {seen}, so give 'cpu' or one of those."
-        )
+        seen = ", ".join(f"cuda:{index}" for index in range(count)) or "no GPU"
+        raise ModelError(f"device {str(device)!r} is not there: torch sees {seen}; 'cpu' always is.")
     return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -53,18 +54,18 @@ class Architecture:
 
 def architectures() -> list[str]:
     """Names of every architecture installed."""
-    return sorted(_installed())
+    return sorted(_installed(tuple(sys.path)))
 
 
 @cache
-def _installed() -> dict[str, EntryPoint]:
-    """Entry points by name; reading them scans every installed package, so it is done once."""
+def _installed(path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Entry points by name; reading them scans every package on `path`, so it is done once."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def get_architecture(name: str) -> Architecture:
     """Raises ConfigError for a name that no installed package provides."""
-    points = _installed()
+    points = _installed(tuple(sys.path))
     if name in points:
         return points[name].load()
     raise ConfigError(

@@ -84,7 +84,7 @@ def figures(plots: Iterable[Plot]) -> str:
     return f'<div class="figures">{cells}</div>'
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     """Text to the left in the first column, numbers to the right in the others."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in headings)
     body = "".join(

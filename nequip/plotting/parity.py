@@ -226,7 +226,7 @@ def _histogram(pairs: Pairs) -> Plot:
     if split:
         legend(axes, "upper right")
     axes.set(xlim=(-reach, reach))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # room for the words above the bars
     axes.axvline(0, color=INK, linewidth=0.8)
     mean, std = float(error.mean()), float(error.std())
     # Forces of a whole molecule sum to zero, up to rounding that means nothing.

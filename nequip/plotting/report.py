@@ -101,37 +101,31 @@ def _worst(evaluation: Evaluation, predictions: str) -> list[str]:
     """The frames to look at first, by forces and by energy."""
     body = [page.heading(3, "Worst frames")]
     for by, words in (("forces", "forces"), ("energy", "energy per atom")):
-        frames = evaluation.worst(by, WORST)
-        if len(frames) == 0:
-            continue
-        rows = [_worst_row(evaluation, int(frame)) for frame in frames]
-        headings = (
-            "formula",
-            "group",
-            "frame in the data",
-            "frame in predictions",
-            "RMS error of forces, meV/Å",
-            "largest force error, meV/Å",
-            "error of energy, meV/atom",
-        )
-        body += [page.paragraph(f"By {words}:"), page.table(headings, rows)]
+        rows = [_worst_row(evaluation, int(frame)) for frame in evaluation.worst(by, WORST)]
+        if rows:
+            body += [
+                page.paragraph(f"By {words}:"),
+                page.table(tuple(rows[0]), [row.values() for row in rows]),
+            ]
     return [*body, page.link(predictions, f"All frames with reference and predicted values: {predictions}")]
 
 
-def _worst_row(evaluation: Evaluation, frame: int) -> tuple[str, ...]:
+def _worst_row(evaluation: Evaluation, frame: int) -> dict[str, str]:
+    """Cells by heading."""
     rows = slice(evaluation.row_ptr[frame], evaluation.row_ptr[frame + 1])
     difference = evaluation.predicted.forces[rows] - evaluation.reference.forces[rows]
     lengths = np.linalg.norm(difference, axis=1)
     largest = np.max(lengths, where=np.isfinite(lengths), initial=-np.inf)
-    return (
-        evaluation.formula(frame),
-        evaluation.group_names[evaluation.group[frame]],
-        str(evaluation.index[frame]),
-        str(frame),
-        significant(float(evaluation.forces_error[frame]) * MEV),
-        significant(float(largest) * MEV),
-        significant(float(evaluation.energy_error[frame]) * MEV),
-    )
+    group = evaluation.group_names[evaluation.group[frame]]
+    return {
+        "formula": evaluation.formula(frame),
+        **({"group": group} if len(evaluation.group_names) > 1 else {}),
+        "frame in the data": str(evaluation.index[frame]),
+        "frame in predictions": str(frame),
+        "RMS error of forces, meV/Å": significant(float(evaluation.forces_error[frame]) * MEV),
+        "largest force error, meV/Å": significant(float(largest) * MEV),
+        "error of energy, meV/atom": significant(float(evaluation.energy_error[frame]) * MEV),
+    }
 
 
 def _provenance(card: ModelCard) -> str:

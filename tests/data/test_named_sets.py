@@ -438,7 +438,7 @@ def test_unexpected_number_of_frames_is_told(
 ) -> None:
     entry = replace(ethanol(server.offer("/rmd17.tar.bz2", rmd17_archive())), frames=13)
     resolve(entry, tmp_path)
-    assert caplog.messages == ["ethanol has 12 frames, not 13 as stated"]
+    assert "ethanol has 12 frames, not 13 as stated" in caplog.messages
 
 
 def of_layout(layout: str, remote: Remote, member: str = "") -> NamedSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from itertools import islice
@@ -95,6 +96,12 @@ def test_relative_links_lead_somewhere(page: Path):
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_scripts_that_are_named_exist(page: Path):
+    named = re.findall(r"scripts/\w+\.py", page.read_text(encoding="utf-8"))
+    assert not [script for script in named if not (ROOT / script).exists()]
+
+
 def test_every_key_of_the_configuration_is_described(generators: None):
     from generators.configuration import key_tables
 
@@ -122,10 +129,12 @@ def test_measurements_are_shown_with_and_without_files(
 
     monkeypatch.setattr(benchmarks, "FOLDER", tmp_path)
     assert "No measurement" in benchmarks.benchmark_tables()
-    (tmp_path / "speed.json").write_text('{"cases": {"forces": {"ratio": 2.5}}, "threads": [1, 2]}')
-    table = benchmarks.benchmark_tables()
-    assert "| `cases.forces.ratio` | 2.5 |" in table
-    assert "| `threads` | 1, 2 |" in table
+    content = {"cases": {"forces": {"ratio": 2.5}}, "rows": [{"atoms": 64}], "threads": [1, 2]}
+    (tmp_path / "speed.json").write_text(json.dumps(content))
+    tables = benchmarks.benchmark_tables()
+    assert "|  | ratio |\n| --- | --- |\n| forces | 2.5 |" in tables
+    assert "|  | atoms |\n| --- | --- |\n| 1 | 64 |" in tables
+    assert "| `threads` | 1, 2 |" in tables
 
 
 def test_the_changelog_has_this_version():
