@@ -116,8 +116,6 @@ class NequIPCalculator(Calculator):
 
 
 def _prepare(source: str | Path | Potential, device: torch.device, dtype: DtypeName | None) -> Potential:
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"device {str(device)!r} is not there: torch sees no GPU, so give device='cpu'.")
     if isinstance(source, Potential):
         potential = deepcopy(source) if dtype is None else source.to_dtype(dtype)
         potential = potential.to(device)

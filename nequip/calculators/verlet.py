@@ -9,7 +9,7 @@ import torch
 
 from nequip.data.frame import Frame
 from nequip.data.graph import AtomicGraph
-from nequip.data.neighbors import Cutoffs, Neighbors, TypeMapper, build_graph, find_neighbors
+from nequip.data.neighbors import Cutoffs, Neighbors, TypeMapper, build_graph, check_overlap, find_neighbors
 from nequip.nn.geometry import edge_geometry
 from nequip.typing import Float, Tensor
 
@@ -78,8 +78,14 @@ def widen(cutoffs: Cutoffs, margin: float) -> Cutoffs:
 
 
 def prune(graph: AtomicGraph, cutoffs: Cutoffs) -> AtomicGraph:
-    """Drop the edges beyond their cutoff; the order of the others stays."""
-    keep = edge_geometry(graph).length < _edge_limits(graph, cutoffs)
+    """Drop the edges beyond their cutoff; the order of the others stays.
+
+    Raises:
+        DataError: for atoms that moved onto each other since the last search.
+    """
+    length = edge_geometry(graph).length
+    check_overlap(length.detach().cpu().numpy(), graph.center.cpu().numpy(), graph.neighbor.cpu().numpy())
+    keep = length < _edge_limits(graph, cutoffs)
     kept_before = torch.nn.functional.pad(keep.cumsum(0), (1, 0))
     return graph._replace(
         center=graph.center[keep],

@@ -12,7 +12,7 @@ from nequip.config.locate import config_file, config_names, named_config, shippe
 from nequip.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nequip.config.schema import RunConfig
+    from nequip.config.schema import RunConfig, SchedulerConfig
     from nequip.train.evaluation import Evaluation
     from nequip.train.run import TrainingOutcome
 
@@ -126,7 +126,7 @@ def _train(config: RunConfig) -> None:
     outcome = run_training(config)
     if rank_zero_only.rank == 0:
         errors = _report(config, outcome) if config.trainer.report else {}
-        print(_summary(outcome, errors), flush=True)
+        print(_summary(outcome, errors, config.train.scheduler), flush=True)
 
 
 def _report(config: RunConfig, outcome: TrainingOutcome) -> dict[str, Evaluation]:
@@ -154,7 +154,17 @@ def _report(config: RunConfig, outcome: TrainingOutcome) -> dict[str, Evaluation
     return evaluations
 
 
-def _summary(outcome: TrainingOutcome, evaluations: Mapping[str, Evaluation]) -> str:
+def _how_to_train_on(outcome: TrainingOutcome, scheduler: SchedulerConfig | None) -> list[str]:
+    """A schedule of a fixed length has ended with its run; one by plateau, or none, just goes on."""
+    if scheduler is not None and scheduler.name != "ReduceLROnPlateau" and outcome.stopped == "max_epochs":
+        return [f"\nTo train longer, start anew with more epochs: {scheduler.name} has run its course."]
+    command = f"nequip-train {outcome.output_dir / 'config.yaml'} resume=auto"
+    return ["\nTo train on:", f"  {command} trainer.max_epochs={2 * outcome.epochs}"]
+
+
+def _summary(
+    outcome: TrainingOutcome, evaluations: Mapping[str, Evaluation], scheduler: SchedulerConfig | None
+) -> str:
     """The errors, where everything lies, and what to do next."""
     from nequip.plotting.tables import error_table
 
@@ -172,7 +182,6 @@ def _summary(outcome: TrainingOutcome, evaluations: Mapping[str, Evaluation]) ->
         "\nTo use it in ASE:",
         "  from nequip.calculators import NequIPCalculator",
         f'  atoms.calc = NequIPCalculator("{outcome.best}")',
-        "\nTo train on:",
-        f"  nequip-train {folder / 'config.yaml'} resume=auto trainer.max_epochs={2 * outcome.epochs}",
+        *_how_to_train_on(outcome, scheduler),
     ]
     return "\n".join(lines)

@@ -115,18 +115,25 @@ def find_neighbors(frame: Frame, types: IntArray, cutoffs: Cutoffs, where: str =
         np.ascontiguousarray(frame.positions), box, any(frame.pbc), quantities="ijSd"
     )
     center, neighbor = center.astype(np.int64), neighbor.astype(np.int64)
-    if len(distance) and distance.min() < OVERLAP:
-        edge = int(distance.argmin())
-        raise DataError(
-            f"{where}: atoms {center[edge]} and {neighbor[edge]} overlap "
-            f"({distance[edge]:.4f} Å apart): check the structure, its cell and its units (Å)."
-        )
+    check_overlap(distance, center, neighbor, where)
     if cutoffs.per_edge_type is not None:
         limit = np.asarray(cutoffs.per_edge_type)[types[center], types[neighbor]]
         keep = distance < limit
         center, neighbor, shift = center[keep], neighbor[keep], shift[keep]
     order = np.argsort(center, kind="stable")
     return Neighbors(center[order], neighbor[order], np.take(shift, order, axis=0).astype(np.int64))
+
+
+def check_overlap(
+    distance: FloatArray, center: IntArray, neighbor: IntArray, where: str = "structure"
+) -> None:
+    """Raises DataError naming the closest pair if it is closer than 0.02 Å."""
+    if len(distance) and distance.min() < OVERLAP:
+        edge = int(distance.argmin())
+        raise DataError(
+            f"{where}: atoms {center[edge]} and {neighbor[edge]} overlap "
+            f"({distance[edge]:.4f} Å apart): check the structure, its cell and its units (Å)."
+        )
 
 
 def _search_box(frame: Frame, r_max: float, where: str) -> FloatArray:

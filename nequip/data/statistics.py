@@ -178,12 +178,14 @@ class _EnergyFit:
         if rank == present.sum():
             shifts[present] = np.linalg.lstsq(scaled, energies)[0] / norms[present]
             return shifts, ""
+        # The solution nearest to the mean energy per atom for every type.
         mean = self._sum_energy / self._sum_atoms
-        shifts[present] = mean
+        rest = energies - columns[:, present].sum(axis=1) * mean
+        shifts[present] = mean + np.linalg.lstsq(columns[:, present], rest, rcond=_RANK_TOLERANCE)[0]
         return shifts, (
             f"the compositions of the training frames do not tell the energies of {int(present.sum())} types "
-            f"apart (rank {rank}), so every type gets the mean energy per atom, {mean:.4f} eV, as its shift: "
-            "fine for one composition; for others give model.per_type_energy_shifts, or isolated atoms."
+            f"apart (rank {rank}), so their shifts are those nearest to the mean per atom, {mean:.4f} eV: "
+            "fine for these compositions; for others give model.per_type_energy_shifts, or isolated atoms."
         )
 
     def deviation(self, shifts: FloatArray) -> float:

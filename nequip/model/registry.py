@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from nequip.errors import ConfigError, did_you_mean
 from nequip.model.card import DtypeName
@@ -33,7 +33,7 @@ class ModelConfig(BaseModel, frozen=True):
     r_max: float = Field(5.0, gt=0)  # Å
     per_edge_type_cutoff: dict[str, float | dict[str, float]] | None = None  # Å, center -> neighbor
     # its square root divides sums over neighbors; one number, or one for each type; auto: measured
-    avg_num_neighbors: float | dict[str, float] | Literal["auto"] = "auto"
+    avg_num_neighbors: PositiveFloat | dict[str, PositiveFloat] | Literal["auto"] = "auto"
     # eV; auto: RMS of the forces (as a number), or of the energies where there are none; None: 1
     per_type_energy_scales: float | dict[str, float] | Literal["auto"] | None = "auto"
     # eV; auto: least squares; isolated_atoms: their energies; None: 0

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from nequip.typing import Float, Tensor
 
 
-@cache
 def wigner_3j(l1: int, l2: int, l3: int) -> Float[Tensor, "m1 m2 m3"]:
     """The invariant tensor of three irreps, float64, of Frobenius norm 1.
 
@@ -20,10 +19,19 @@ def wigner_3j(l1: int, l2: int, l3: int) -> Float[Tensor, "m1 m2 m3"]:
     Clebsch-Gordan coefficients taken to the real basis with phases (-i)^l; published weights of
     NequIP, Allegro and MACE assume it (tested against e3nn 0.6).
 
-    Returns zeros where |l1 - l2| <= l3 <= l1 + l2 does not hold. Do not write to the result.
+    Returns zeros where |l1 - l2| <= l3 <= l1 + l2 does not hold.
+    """
+    return torch.from_numpy(wigner_3j_array(l1, l2, l3).copy())
+
+
+@cache
+def wigner_3j_array(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
+    """The same as an array, computed once; do not write to it.
+
+    Constants are kept as arrays: a tensor made while torch traces is a fake one, and must not outlive it.
     """
     if not abs(l1 - l2) <= l3 <= l1 + l2:
-        return torch.zeros(2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1, dtype=torch.float64)
+        return np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
     complex_basis = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
     for m1 in range(-l1, l1 + 1):
         for m2 in range(max(-l2, -l3 - m1), min(l2, l3 - m1) + 1):
@@ -31,7 +39,7 @@ def wigner_3j(l1: int, l2: int, l3: int) -> Float[Tensor, "m1 m2 m3"]:
     to_real = [_real_from_complex(degree) for degree in (l1, l2, l3)]
     real = np.einsum("abc,ai,bj,ck->ijk", complex_basis, to_real[0], to_real[1], to_real[2].conj())
     assert np.abs(real.imag).max() < 1e-12
-    return torch.from_numpy(real.real / np.linalg.norm(real.real))
+    return real.real / np.linalg.norm(real.real)
 
 
 def _clebsch_gordan(l1: int, m1: int, l2: int, m2: int, l3: int) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cache
 from math import sqrt
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from nequip.o3.clebsch_gordan import wigner_3j
+from nequip.o3.clebsch_gordan import wigner_3j_array
 from nequip.typing import Float, Tensor
 
 
@@ -22,13 +24,13 @@ def spherical_harmonics(unit: Float[Tensor, "edge 3"], l_max: int) -> Float[Tens
     harmonics = [torch.ones_like(unit[:, :1]), first][: l_max + 1]
     for degree in range(2, l_max + 1):
         outer = (harmonics[-1].unsqueeze(2) * first.unsqueeze(1)).flatten(1)
-        harmonics.append(outer @ _raising(degree).to(unit))
+        harmonics.append(outer @ torch.as_tensor(_raising(degree), dtype=unit.dtype, device=unit.device))
     return torch.cat(harmonics, dim=1)
 
 
 @cache
-def _raising(degree: int) -> Float[Tensor, "previous_x_3 component"]:
-    """c_l C with c_l such that the recursion keeps Y_l(ŷ) = √(2l+1) at m = 0."""
-    coupling = wigner_3j(degree - 1, 1, degree)
+def _raising(degree: int) -> NDArray[np.float64]:
+    """c_l C as [previous x 3, component]; c_l keeps Y_l(ŷ) = √(2l+1) at m = 0."""
+    coupling = wigner_3j_array(degree - 1, 1, degree)
     at_pole = sqrt(2 * degree - 1) * sqrt(3.0) * coupling[degree - 1, 1, degree]
-    return (coupling * (sqrt(2 * degree + 1) / at_pole)).flatten(0, 1)
+    return (coupling * (sqrt(2 * degree + 1) / at_pole)).reshape(-1, 2 * degree + 1)

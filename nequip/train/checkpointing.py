@@ -69,13 +69,13 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def check_same_model(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raises CheckpointError naming the first key in which the models differ."""
+def check_same(what: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raises CheckpointError naming the first key in which two configurations differ."""
     for key in given:
         if isinstance(given[key], dict) and isinstance(saved.get(key), dict):
-            check_same_model(saved[key], given[key])
+            check_same(what, saved[key], given[key])
         elif saved.get(key) != given[key]:
             raise CheckpointError(
-                f"the checkpoint holds a model with {key}={saved.get(key)!r}, this run has {given[key]!r}: "
-                "resume with the same model and data, or start anew without resume."
+                f"the checkpoint was saved with {key}={saved.get(key)!r} of the {what}, this run has "
+                f"{given[key]!r}: resume with the configuration that was saved, or start anew without resume."
             )

@@ -70,7 +70,7 @@ class Evaluation:
     def forces_error(self) -> FloatArray:
         """Root mean square of the force errors of each frame over its labelled components, eV/Å."""
         square = ((self.predicted.forces - self.reference.forces) ** 2).mean(1)
-        labelled = np.isfinite(square)
+        labelled = np.isfinite(self.reference.forces).all(1)
         frame = np.repeat(np.arange(self.num_frames), self.num_atoms)[labelled]
         total = np.bincount(frame, square[labelled], minlength=self.num_frames)
         count = np.bincount(frame, minlength=self.num_frames)

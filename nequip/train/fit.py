@@ -62,7 +62,7 @@ class Fit:
 
         Lightning reads it late, when the inputs of the run and the loggers' files are written.
         """
-        self.module.check_model(load_checkpoint(checkpoint)["training"]["model"])
+        self.module.check_same(load_checkpoint(checkpoint)["training"])
 
     def run(self, checkpoint: Path | None = None) -> Stopped:
         """Train to the end, from `checkpoint` on where one is given.
@@ -115,7 +115,7 @@ class Fit:
         ours += [] if self._early_stopping is None else [self._early_stopping]
         ours += [*callbacks, self.checkpoints, self._stop]
         try:
-            return pl.Trainer(
+            built = pl.Trainer(
                 accelerator=trainer.accelerator,
                 devices=trainer.devices,
                 num_nodes=trainer.num_nodes,
@@ -135,6 +135,13 @@ class Fit:
             )
         except (MisconfigurationException, ValueError) as error:
             raise ConfigError(f"trainer: {error}") from error
+        if built.world_size > 1:
+            # Losses, metrics and decisions are not yet summed over ranks.
+            raise ConfigError(
+                f"trainer: {built.world_size} processes are asked for, but training runs in one: "
+                "set trainer.devices=1 trainer.num_nodes=1."
+            )
+        return built
 
     def _check_monitors(self, config: RunConfig) -> None:
         train = config.train

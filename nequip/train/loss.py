@@ -2,7 +2,7 @@
 
 Every term is kept as a sum and a count, so that batches, epochs and ranks add up exactly:
 `loss = Σ_terms weight · Σ ℓ(prediction - label) / (number of labels)`.
-A further term is one more function that returns `Residuals`, named in `TERMS`.
+What a term compares is a function in `TERMS` that returns `Residuals`.
 """
 
 from __future__ import annotations

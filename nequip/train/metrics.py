@@ -15,7 +15,7 @@ from nequip.data.graph import AtomicGraph
 from nequip.errors import ConfigError, did_you_mean
 from nequip.nn.derivatives import Prediction
 from nequip.train.loss import Loss, TermSums
-from nequip.typing import Float, Int, Tensor
+from nequip.typing import Bool, Float, Int, Tensor
 
 QUANTITIES = ("energy", "energy_per_atom", "forces", "stress")
 
@@ -42,12 +42,16 @@ class ErrorMetrics:
         labels = graph.labels
         energy = prediction.energy - labels.energy
         atoms = torch.bincount(graph.batch, minlength=graph.num_graphs)
-        self._add("energy", energy[:, None], labels.group)
-        self._add("energy_per_atom", (energy / atoms)[:, None], labels.group)
+        # A missing label is NaN; a NaN that is predicted is an error that must show.
+        has_energy = ~torch.isnan(labels.energy)[:, None]
+        self._add("energy", energy[:, None], has_energy, labels.group)
+        self._add("energy_per_atom", (energy / atoms)[:, None], has_energy, labels.group)
         if prediction.forces is not None:
-            self._add("forces", prediction.forces - labels.forces, labels.group[graph.batch], graph.types)
+            errors, present = prediction.forces - labels.forces, ~torch.isnan(labels.forces)
+            self._add("forces", errors, present, labels.group[graph.batch], graph.types)
         if prediction.stress is not None:
-            self._add("stress", (prediction.stress - labels.stress).flatten(1), labels.group)
+            errors, present = prediction.stress - labels.stress, ~torch.isnan(labels.stress)
+            self._add("stress", errors.flatten(1), present.flatten(1), labels.group)
 
     def compute(self) -> dict[str, float]:
         """All errors by name: "forces_mae", "forces_rmse/C", "energy_mae/group=600K", ..."""
@@ -80,11 +84,11 @@ class ErrorMetrics:
         self,
         quantity: str,
         errors: Float[Tensor, "item component"],
+        present: Bool[Tensor, "item component"],
         group: Int[Tensor, " item"],
         types: Int[Tensor, " item"] | None = None,
     ) -> None:
         """Sum over items and components that have a label, in all, by group and by type."""
-        present = ~torch.isnan(errors)
         errors = torch.where(present, errors, 0.0).double()
         rows = torch.stack([present.double().sum(1), errors.abs().sum(1), errors.square().sum(1)], dim=1)
         rows = rows.to(self.sums.device)

@@ -16,7 +16,7 @@ from nequip.errors import CheckpointError
 from nequip.model.card import ModelCard
 from nequip.model.potential import Potential
 from nequip.nn.derivatives import Prediction
-from nequip.train.checkpointing import check_same_model
+from nequip.train.checkpointing import check_same
 from nequip.train.ema import WeightAverage
 from nequip.train.failures import check_finite
 from nequip.train.loss import Loss, TermSums
@@ -169,6 +169,7 @@ class PotentialModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["training"] = {
             "model": _identity(self.potential.card),
+            "train": _state_bearing(self.config),
             "data": self.trainer.datamodule.identity(),
             "position": tuple(self.position),
             "tally": self.train_tally.state_dict(),
@@ -176,15 +177,16 @@ class PotentialModule(pl.LightningModule):
             "rng": self._rng() if self.position.batch else None,
         }
 
-    def check_model(self, saved: dict[str, Any]) -> None:
-        """Raises CheckpointError unless `saved`, of a checkpoint, fits the potential in training."""
-        check_same_model(saved, _identity(self.potential.card))
+    def check_same(self, saved: dict[str, Any]) -> None:
+        """Raises CheckpointError unless the state `saved` is one of this potential, trained in this way."""
+        check_same("model", saved["model"], _identity(self.potential.card))
+        check_same("training", saved["train"], _state_bearing(self.config))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises CheckpointError for the state of another model, or of a pass over other data."""
         self._resumed = checkpoint["training"]
         self.position = Position(*self._resumed["position"])
-        self.check_model(self._resumed["model"])
+        self.check_same(self._resumed)
         if self.position.batch and self._resumed["data"] != self.trainer.datamodule.identity():
             raise CheckpointError(
                 "the checkpoint was saved in mid-epoch with other frames, batches or seed: give the same "
@@ -205,3 +207,8 @@ class PotentialModule(pl.LightningModule):
 def _identity(card: ModelCard) -> dict[str, Any]:
     """What the weights of a checkpoint must fit."""
     return card.model_dump(mode="json", exclude={"training", "versions"})
+
+
+def _state_bearing(config: TrainConfig) -> dict[str, Any]:
+    """What the state of the optimizer, the schedule and the average of a checkpoint must fit."""
+    return config.model_dump(mode="json", include={"optimizer", "scheduler", "ema_decay"})

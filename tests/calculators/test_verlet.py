@@ -129,3 +129,11 @@ def test_prune_keeps_the_toy_energy():
     pruned = prune(wide, CUTOFFS)
     assert pruned.num_edges < wide.num_edges
     torch.testing.assert_close(potential(pruned).energy, potential(wide).energy, rtol=0, atol=1e-12)
+
+
+def test_atoms_that_met_within_the_skin_are_refused_in_a_sentence():
+    apart = Frame(np.array([1, 8]), np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]]))
+    lists = verlet(skin=0.5)
+    lists.graph(apart, CPU)
+    with pytest.raises(DataError, match="atoms 0 and 1 overlap"):
+        lists.graph(replace(apart, positions=np.array([[0.0, 0.0, 0.0], [0.001, 0.0, 0.0]])), CPU)

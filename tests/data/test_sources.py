@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.io import write
 from sample_frames import assert_same, random_structures, write_database, write_extxyz
 
@@ -280,3 +281,13 @@ def test_real_files_are_read(data_dir):
     assert silicon[0].stress is not None
     assert silicon[0].stress[0, 1] == pytest.approx(0.00197150467)
     assert silicon[0].group == "Vacancy"
+
+
+def test_two_usual_names_of_one_label_are_told_once(tmp_path, caplog):
+    atoms = Atoms("H", info={"REF_energy": -1.0, "dft_energy": -2.0})
+    write(tmp_path / "two.xyz", [atoms, atoms])
+    with caplog.at_level("WARNING"):
+        frame = open_source(tmp_path / "two.xyz")[0]
+    assert frame.energy == -1.0
+    assert [m for m in caplog.messages if "data.keys.energy=KEY" in m] == caplog.messages
+    assert "REF_energy and dft_energy: REF_energy is taken" in caplog.messages[0]

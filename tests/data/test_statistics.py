@@ -157,6 +157,23 @@ def test_one_composition_gives_the_mean_per_atom_and_says_so(caplog):
     assert found.energy_rms == pytest.approx(np.sqrt(2 / 3 / 5))
 
 
+def test_compositions_of_lower_rank_are_fitted_as_well_as_they_can_be():
+    waters = [frame for frame in clusters(60, noise=0.0) if frame.energy is not None]
+    # as many C as O in every frame: their sum is told by the data, each alone is not
+    counts = [(4, 1, 1), (2, 2, 2), (6, 1, 1), (8, 2, 2)]
+    frames = []
+    for frame, count in zip(waters, counts, strict=False):
+        numbers = np.repeat(NUMBERS, count)
+        positions = 1.5 * np.stack([np.arange(len(numbers)), *np.zeros((2, len(numbers)))], axis=1)
+        energy = float(np.dot(count, TRUE_SHIFTS))
+        frames.append(
+            dataclasses.replace(frame, numbers=numbers, positions=positions, forces=None, energy=energy)
+        )
+    found = statistics(frames)
+    assert "rank 2" in found.singular
+    assert found.energy_rms == pytest.approx(0, abs=1e-6)
+
+
 def test_fewer_frames_than_types_are_singular():
     assert "rank 1" in statistics([dataclasses.replace(METHANE, energy=-5.0)], names=("H", "C")).singular
 

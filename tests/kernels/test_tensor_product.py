@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from math import sqrt
 
 import pytest
@@ -117,3 +119,28 @@ def test_outputs_are_sorted_and_merged():
         Irrep(2, 1),
     ]
     assert spec.num_weights == 4 * len(spec.paths)
+
+
+TRACE_FIRST = """
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from nequip.kernels.edges import Edges
+from nequip.kernels.tensor_product import TensorProductSpec, convolve
+from nequip.o3 import Irreps, spherical_harmonics
+
+spec = TensorProductSpec.full(Irreps("2x0e+2x1o"), Irreps("0e+1o+2e"), Irreps("0e+1o"))
+center = torch.tensor([0, 1, 1])
+edges = Edges(center, center.flip(0), torch.tensor([0, 1, 3]), torch.tensor([0, 1, 2]))
+x, unit, weight = torch.ones(2, 8), torch.eye(3), torch.ones(3, spec.num_weights)
+
+def energy(x, unit, weight, edges):
+    return convolve(x, spherical_harmonics(unit, 2), weight, edges, spec=spec).sum()
+
+traced = make_fx(energy, tracing_mode="symbolic")(x, unit, weight, edges)(x, unit, weight, edges)
+assert torch.equal(traced, energy(x, unit, weight, edges)), "what a trace made outlives it"
+assert traced.abs() > 0.1
+"""
+
+
+def test_a_trace_leaves_nothing_behind():
+    subprocess.run([sys.executable, "-c", TRACE_FIRST], check=True)

@@ -7,7 +7,7 @@ import torch
 
 from nequip.errors import ConfigError
 from nequip.nn.gate import Gate
-from nequip.nn.linear import IrrepsLinear, TypeLinear
+from nequip.nn.linear import MANY_TYPES, IrrepsLinear, TypeLinear
 from nequip.nn.mlp import ScalarMLP
 from nequip.nn.per_type import per_type_tensor
 from nequip.o3 import Irreps, wigner_d
@@ -55,11 +55,12 @@ def test_equivariant_under_improper_rotations(layer, irreps_in, irreps_out, impr
     )
 
 
-def test_type_linear_is_the_fully_connected_product():
+@pytest.mark.parametrize("num_types", [3, MANY_TYPES + 1])
+def test_type_linear_is_the_fully_connected_product(num_types):
     irreps = Irreps("4x0e+3x1o")
     layer = TypeLinear(irreps, 5, irreps, torch.float64)
     x, types = torch.randn(6, irreps.dim, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 1, 0])
-    embedding = torch.randn(3, 5, dtype=torch.float64)
+    embedding = torch.randn(num_types, 5, dtype=torch.float64)
     scalars = embedding[types]
     expected = torch.einsum("au,ak,ukw->aw", x[:, :4], scalars, layer.weights["0e"]) / (4 * 5) ** 0.5
     torch.testing.assert_close(layer(x, types, embedding)[:, :4], expected)

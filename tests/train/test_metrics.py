@@ -131,3 +131,11 @@ def test_a_monitor_that_will_never_appear_is_refused(monitor, has_validation, se
 )
 def test_a_monitor_that_is_computed_is_accepted(monitor):
     check_monitor("train.monitor", monitor, tally(), has_validation=True)
+
+
+def test_a_prediction_of_nan_shows_in_the_errors():
+    graph, prediction = frames(1)[0]
+    graph = graph._replace(labels=graph.labels._replace(forces=torch.zeros_like(graph.labels.forces)))
+    metrics = ErrorMetrics(("H", "O"))
+    metrics.update(prediction._replace(forces=torch.full_like(prediction.forces, torch.nan)), graph)
+    assert np.isnan(metrics.compute()["forces_mae"])

@@ -154,6 +154,7 @@ def test_batches_of_a_budget_are_all_trained_on_in_every_epoch(make_config):
         ({"train": {"early_stopping": {"monitor": "loss"}}}, "train.early_stopping.monitor"),
         ({"trainer": {"strategy": "no_such"}}, "trainer: .*no_such"),
         ({"trainer": {"check_val_every_n_epoch": 9}}, "no epoch would be validated"),
+        ({"trainer": {"devices": 2, "accelerator": "cpu"}}, "2 processes are asked for"),
         ({"extensions": {"modules": ["no_such_module"]}}, "extensions.modules names 'no_such_module'"),
         ({"extensions": {"callbacks": [{"step": 1}]}}, "needs a _target_"),
         ({"extensions": {"callbacks": [{"_target_": "saboteurs.PressCtrlc"}]}}, "did you mean 'PressCtrlC'"),
@@ -180,6 +181,14 @@ def test_a_checkpoint_of_another_model_leaves_the_inputs_of_its_run_alone(make_c
     with pytest.raises(CheckpointError, match="r_max"):
         run_training(make_config(resume="auto", model={"r_max": 2.5}))
     assert (outcome.output_dir / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ema_decay": None}, {"optimizer": {"name": "SGD"}}, {"optimizer": {"lr": 0.5}}]
+)
+def test_a_checkpoint_of_another_training_is_refused(make_config, outcome, changes):
+    with pytest.raises(CheckpointError, match="of the training, this run has"):
+        run_training(make_config(resume="auto", train=changes))
 
 
 def test_extension_modules_are_imported_before_the_model_is_built(make_config, tiny_package):

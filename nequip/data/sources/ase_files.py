@@ -18,7 +18,13 @@ from ase.io.formats import open_with_compression
 
 from nequip.data.frame import Frame
 from nequip.data.progress import progress
-from nequip.data.sources.labels import LabelMap, available_keys, check_explicit_keys, frame_from_atoms
+from nequip.data.sources.labels import (
+    LabelMap,
+    available_keys,
+    check_explicit_keys,
+    frame_from_atoms,
+    warn_of_choices,
+)
 from nequip.data.sources.source import IntArray, file_sha256
 from nequip.errors import DataError
 
@@ -90,6 +96,7 @@ def read_ase_files(name: str, paths: Sequence[Path], labels: LabelMap) -> Memory
     if not frames:
         raise DataError(f"{name} holds no frame.")
     check_explicit_keys(labels, stream.keys_seen, name)
+    warn_of_choices(labels, stream.keys_seen, name)
     return MemorySource(name, frames, ase_files_fingerprint(paths, labels), sorted(stream.keys_seen))
 
 

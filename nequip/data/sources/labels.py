@@ -6,6 +6,7 @@ key given or else under the names that people use.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from nequip.data.frame import FloatArray, Frame
 from nequip.errors import DataError, did_you_mean
 
 # The group that frames of isolated atoms get, whatever the file calls them.
+logger = logging.getLogger(__name__)
+
 ISOLATED_ATOM = "isolated_atom"
 
 USUAL_NAMES = {
@@ -80,6 +83,17 @@ def check_explicit_keys(labels: LabelMap, keys_seen: Iterable[str], where: str) 
             raise DataError(
                 f"{where}: no frame has the key {key!r} given for the {label}{did_you_mean(key, seen)}; "
                 f"present are {', '.join(sorted(seen)) or 'none'}."
+            )
+
+
+def warn_of_choices(labels: LabelMap, keys_seen: Iterable[str], where: str) -> None:
+    """One line for each label that lies under several usual names, perhaps of several methods."""
+    for label in ("energy", "forces", "stress", "virial"):
+        found = [key for key in labels.candidates(label) if key in set(keys_seen)]
+        if len(found) > 1:
+            logger.warning(
+                "%s has %s: %s is taken where a frame has it; say which with data.keys.%s=KEY.",
+                *(where, " and ".join(found), found[0], label),
             )
 
 

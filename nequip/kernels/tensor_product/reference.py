@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import cache
 from math import sqrt
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nequip.kernels.edges import Edges
 from nequip.kernels.tensor_product.spec import TensorProductSpec
-from nequip.o3 import join, split, wigner_3j
+from nequip.o3 import join, split, wigner_3j_array
 from nequip.typing import Float, Tensor
 
 # Edges taken at a time: the arrays between product and sum then stay in cache and below the size
@@ -25,7 +27,10 @@ def convolve(
     spec: TensorProductSpec,
 ) -> Float[Tensor, "atom component_out"]:
     """Gather, multiply along the paths, sum onto centers, some edges at a time."""
-    couplings = [_coupling(spec, index).to(sh) for index in range(len(spec.irreps_in))]
+    couplings = [
+        torch.as_tensor(_coupling(spec, index), dtype=sh.dtype, device=sh.device)
+        for index in range(len(spec.irreps_in))
+    ]
     width = sum(spec.channels(path) * path.irrep_out.dim for path in spec.paths)
     summed = x.new_zeros(x.shape[0], width)
     pieces = (edges.center, edges.neighbor, sh, weight)
@@ -75,17 +80,17 @@ def _merge(
 
 
 @cache
-def _coupling(spec: TensorProductSpec, block_in: int) -> Float[Tensor, "component_sh k_times_i"]:
+def _coupling(spec: TensorProductSpec, block_in: int) -> NDArray[np.float64]:
     """`√(2 l_k + 1) w3j` of every path of one input block as [sh component, (k of all paths) x i]."""
     sh_blocks = spec.irreps_sh.blocks()
-    l_in = spec.irreps_in.terms[block_in][1].l
-    columns = [torch.zeros(spec.irreps_sh.dim, 0, dtype=torch.float64)]
+    dim_in = spec.irreps_in.terms[block_in][1].dim
+    columns = [np.zeros((spec.irreps_sh.dim, 0))]
     for path in spec.paths:
         if path.block_in != block_in:
             continue
         sh_block = sh_blocks[path.block_sh]
-        coupling = torch.zeros(spec.irreps_sh.dim, path.irrep_out.dim, 2 * l_in + 1, dtype=torch.float64)
-        w3j = wigner_3j(l_in, sh_block.irrep.l, path.irrep_out.l)
-        coupling[sh_block.slice] = sqrt(path.irrep_out.dim) * w3j.permute(1, 2, 0)
-        columns.append(coupling.flatten(1))
-    return torch.cat(columns, dim=1)
+        coupling = np.zeros((spec.irreps_sh.dim, path.irrep_out.dim, dim_in))
+        w3j = wigner_3j_array((dim_in - 1) // 2, sh_block.irrep.l, path.irrep_out.l)
+        coupling[sh_block.slice] = sqrt(path.irrep_out.dim) * w3j.transpose(1, 2, 0)
+        columns.append(coupling.reshape(spec.irreps_sh.dim, -1))
+    return np.concatenate(columns, axis=1)
