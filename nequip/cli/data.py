@@ -48,7 +48,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     statistics = _add(
         commands, "statistics", "what training takes from the data before it starts", _statistics
     )
-    statistics.add_argument("--r-max", type=float, default=5.0, metavar="Å", help="cutoff (5.0)")
+    statistics.add_argument("--r-max", type=_length, default=5.0, metavar="Å", help="cutoff (5.0)")
     statistics.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
     sets = commands.add_parser("sets", help="data sets that can be named as set:NAME")
@@ -158,3 +158,10 @@ def _sets(options: argparse.Namespace) -> None:
         frames = "" if entry.frames is None else str(entry.frames)
         elements = " ".join(entry.elements)
         print(f"set:{entry.name:32}{frames:>8} {size:>10}  {elements:14} {entry.level} ({entry.licence})")
+
+
+def _length(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is given where a length above 0 is expected")
+    return number

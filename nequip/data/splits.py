@@ -40,8 +40,9 @@ class SplitSizes:
         val, test = _count(self.val, num_frames, "val"), _count(self.test, num_frames, "test")
         wanted = (train or 0) + val + test
         # Shares that add up to one may round to one frame more.
-        if train is not None and wanted > num_frames and isinstance(self.train, float):
-            train, wanted = train - (wanted - num_frames), num_frames
+        excess = wanted - num_frames
+        if train is not None and 0 < excess <= 2 and isinstance(self.train, float):
+            train, wanted = train - excess, num_frames
         if wanted > num_frames:
             raise DataError(
                 f"the split asks for {wanted} frames ({train or 0} train, {val} val, {test} test), "
@@ -119,9 +120,14 @@ def write_split(split: Split, path: Path) -> None:
 
 
 def write_parts(path: Path, parts: Mapping[str, IntArray], out: Path) -> list[Path]:
-    """Copy the frames of an extxyz file, letter by letter, to `out/<part>.xyz` where there are any."""
+    """Copy the frames of an extxyz file, letter by letter, to `out/<part>.xyz` where there are any.
+
+    A part left empty removes the file that an earlier split wrote: its frames are in others now.
+    """
     part_of = {index: part for part, indices in parts.items() for index in indices.tolist()}
     files = {part: out / f"{part}.xyz" for part, indices in parts.items() if len(indices)}
+    for part in parts.keys() - files.keys():
+        (out / f"{part}.xyz").unlink(missing_ok=True)
     with ExitStack() as stack:
         handles = {part: stack.enter_context(file.open("w")) for part, file in files.items()}
         for index, text in enumerate(split_extxyz(path)):

@@ -14,7 +14,7 @@ from nequip.plotting import page
 from nequip.plotting.history import learning_curves, read_history
 from nequip.plotting.parity import error_plots, parity_plots
 from nequip.plotting.style import Plot, significant
-from nequip.plotting.tables import COLUMNS, error_table
+from nequip.plotting.tables import COLUMNS, error_table, error_text
 from nequip.train.evaluation import Evaluation
 from nequip.units import MEV
 
@@ -91,7 +91,7 @@ def _evaluation(name: str, evaluation: Evaluation, folder: Path) -> list[str]:
 
 def _headline(errors: Mapping[str, float]) -> list[tuple[str, str]]:
     return [
-        (significant(errors[f"{quantity}_mae"] * MEV), f"MAE {words}")
+        (error_text(errors[f"{quantity}_mae"]), f"MAE {words}")
         for quantity, words in COLUMNS.items()
         if f"{quantity}_mae" in errors
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -71,4 +72,9 @@ def _row_name(suffix: str) -> str:
 
 
 def _cell(error: float | None) -> str:
-    return "" if error is None else significant(error * MEV)
+    return "" if error is None else error_text(error)
+
+
+def error_text(error: float) -> str:
+    """An error of a potential in thousandths; one that is not a number says so."""
+    return "NaN" if math.isnan(error) else significant(error * MEV)

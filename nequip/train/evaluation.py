@@ -77,10 +77,17 @@ class Evaluation:
         return np.sqrt(np.divide(total, count, out=np.full(self.num_frames, np.nan), where=count > 0))
 
     def worst(self, by: Literal["energy", "forces"], count: int = 10) -> IntArray:
-        """The frames with the largest errors, worst first; those without a label are left out."""
-        error = np.abs(self.energy_error) if by == "energy" else self.forces_error
-        labelled = np.flatnonzero(np.isfinite(error))
-        return labelled[np.argsort(-error[labelled], kind="stable")][:count]
+        """The frames with the largest errors, worst first, NaN before all; none without a label."""
+        if by == "energy":
+            error, has_label = np.abs(self.energy_error), np.isfinite(self.reference.energy)
+        else:
+            rows = np.isfinite(self.reference.forces).all(1) & (not self.card.energy_only)
+            frame_of_row = np.repeat(np.arange(self.num_frames), self.num_atoms)
+            has_label = np.bincount(frame_of_row[rows], minlength=self.num_frames) > 0
+            error = self.forces_error
+        labelled = np.flatnonzero(has_label)
+        size = np.where(np.isnan(error), np.inf, error)[labelled]
+        return labelled[np.argsort(-size, kind="stable")][:count]
 
     def formula(self, frame: int) -> str:
         """Chemical formula, carbon and hydrogen first."""

@@ -62,7 +62,13 @@ class Fit:
 
         Lightning reads it late, when the inputs of the run and the loggers' files are written.
         """
-        self.module.check_same(load_checkpoint(checkpoint)["training"])
+        state = load_checkpoint(checkpoint)["training"]
+        self.module.check_same(state)
+        done, wanted = state["position"][0], self._trainer.max_epochs
+        if wanted is not None and done > wanted:
+            raise ConfigError(
+                f"{checkpoint} has done {done} epochs, and trainer.max_epochs is {wanted}: ask for more."
+            )
 
     def run(self, checkpoint: Path | None = None) -> Stopped:
         """Train to the end, from `checkpoint` on where one is given.

@@ -38,6 +38,7 @@ class PreparedData:
     test: GraphDataset
     statistics: Statistics  # of the training frames
     isolated_atoms: dict[str, float]  # eV, by element; empty without such frames
+    use_isolated_atoms: bool = False  # a file of them was named, so "auto" shifts are their energies
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -82,7 +83,8 @@ def prepare_data(config: RunConfig) -> PreparedData:
         *(len(train), len(val), len(test), ", ".join(type_names)),
         *(statistics.avg_num_neighbors, cutoffs.r_max),
     )
-    return PreparedData(type_names, cutoffs, train, val, test, statistics, isolated)
+    named = data.isolated_atoms_file is not None
+    return PreparedData(type_names, cutoffs, train, val, test, statistics, isolated, named)
 
 
 def resolve_model_config(model: ModelConfig, prepared: PreparedData) -> ModelConfig:
@@ -97,9 +99,9 @@ def resolve_model_config(model: ModelConfig, prepared: PreparedData) -> ModelCon
         resolved["avg_num_neighbors"] = statistics.avg_num_neighbors
     if model.per_type_energy_scales == "auto":
         resolved["per_type_energy_scales"] = _scale(statistics)
-    if model.per_type_energy_shifts == "auto":
+    if model.per_type_energy_shifts == "auto" and not prepared.use_isolated_atoms:
         resolved["per_type_energy_shifts"] = statistics.per_type_energy_shifts or 0.0
-    elif model.per_type_energy_shifts == "isolated_atoms":
+    elif model.per_type_energy_shifts in ("auto", "isolated_atoms"):
         resolved["per_type_energy_shifts"] = _isolated_shifts(prepared)
     return model.model_copy(update=resolved)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nequip.data.splits import Split, SplitSizes, fixed_split, random_split, split_by_group
+from nequip.data.splits import Split, SplitSizes, fixed_split, random_split, split_by_group, write_parts
 from nequip.errors import DataError
 
 FRAMES = np.arange(100)
@@ -166,3 +166,16 @@ def test_a_file_that_holds_no_split_is_refused(tmp_path, content):
 def test_a_missing_split_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.json cannot be read"):
         fixed_split(tmp_path / "nowhere.json", 10)
+
+
+def test_shares_of_more_than_all_frames_are_refused():
+    with pytest.raises(DataError, match="only 60"):
+        SplitSizes(train=0.5, val=0.99).counts(60)
+
+
+def test_a_part_left_empty_removes_the_file_of_an_earlier_split(tmp_path):
+    (tmp_path / "all.xyz").write_text("1\n\nH 0 0 0\n" * 3)
+    parts = {"train": np.array([0, 1]), "val": np.array([], dtype=int), "test": np.array([2])}
+    write_parts(tmp_path / "all.xyz", parts, tmp_path)
+    write_parts(tmp_path / "all.xyz", parts | {"train": np.arange(3), "test": parts["val"]}, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["all.xyz", "train.xyz"]

@@ -114,6 +114,14 @@ def test_worst_frames_come_first_and_have_labels(file):
     assert evaluation.worst("forces", count=1).tolist() == by_forces[:1].tolist()
 
 
+def test_a_prediction_of_nan_is_worse_than_any_other(file):
+    evaluation = evaluate(toy_potential(TYPES), dataset(file))
+    evaluation.predicted.energy[1] = np.nan
+    evaluation.predicted.forces[evaluation.row_ptr[3] : evaluation.row_ptr[4]] = np.nan
+    assert evaluation.worst("energy")[0] == 1
+    assert evaluation.worst("forces")[0] == 3
+
+
 def test_formula_is_written_carbon_first(file):
     evaluation = evaluate(toy_potential(TYPES), dataset(file))
     assert [evaluation.formula(frame) for frame in range(5)] == ["C2H6O", "Cu4", "CO2", "Cu", "H2O"]

@@ -147,11 +147,12 @@ def test_isolated_atoms_are_taken_out_and_give_the_shifts(run):
     assert resolve_model_config(config.model, prepared).per_type_energy_shifts == SHIFTS
 
 
-def test_isolated_atoms_may_lie_in_a_file_of_their_own(run, tmp_path):
+@pytest.mark.parametrize("shifts", ["isolated_atoms", "auto"])
+def test_isolated_atoms_may_lie_in_a_file_of_their_own(run, tmp_path, shifts):
     path = other_file(tmp_path, [molecule(symbol, 0, ("energy",)) for symbol in SHIFTS])
     config = run(
         molecules(),
-        model={"per_type_energy_shifts": "isolated_atoms"},
+        model={"per_type_energy_shifts": shifts},
         isolated_atoms_file=path,
         keys={"forces": "forces"},
     )

@@ -191,6 +191,11 @@ def test_a_checkpoint_of_another_training_is_refused(make_config, outcome, chang
         run_training(make_config(resume="auto", train=changes))
 
 
+def test_fewer_epochs_than_are_done_are_refused(make_config, outcome):
+    with pytest.raises(ConfigError, match=r"has done \d+ epochs, and trainer.max_epochs is 1"):
+        run_training(make_config(resume="auto", trainer={"max_epochs": 1}))
+
+
 def test_extension_modules_are_imported_before_the_model_is_built(make_config, tiny_package):
     (tiny_package / "an_extension.py").write_text("import sys\nsys.an_extension_was_here = True\n")
     run_training(make_config(extensions={"modules": ["an_extension"]}))

@@ -17,9 +17,9 @@ from ase import Atoms
 from nequip.data.frame import FloatArray, Frame
 from nequip.errors import DataError, did_you_mean
 
-# The group that frames of isolated atoms get, whatever the file calls them.
 logger = logging.getLogger(__name__)
 
+# The group that frames of isolated atoms get, whatever the file calls them.
 ISOLATED_ATOM = "isolated_atom"
 
 USUAL_NAMES = {
