@@ -122,12 +122,15 @@ def write_split(split: Split, path: Path) -> None:
 def write_parts(path: Path, parts: Mapping[str, IntArray], out: Path) -> list[Path]:
     """Copy the frames of an extxyz file, letter by letter, to `out/<part>.xyz` where there are any.
 
-    A part left empty removes the file that an earlier split wrote: its frames are in others now.
+    Raises:
+        DataError: where `out` has a file of that name for any part: frames of an earlier split would
+            stand beside those of this one, or a file of the user's be lost.
     """
+    for part in parts:
+        if (out / f"{part}.xyz").exists():
+            raise DataError(f"{out / f'{part}.xyz'} exists already: give another folder, or move it away.")
     part_of = {index: part for part, indices in parts.items() for index in indices.tolist()}
     files = {part: out / f"{part}.xyz" for part, indices in parts.items() if len(indices)}
-    for part in parts.keys() - files.keys():
-        (out / f"{part}.xyz").unlink(missing_ok=True)
     with ExitStack() as stack:
         handles = {part: stack.enter_context(file.open("w")) for part, file in files.items()}
         for index, text in enumerate(split_extxyz(path)):

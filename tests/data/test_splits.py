@@ -173,9 +173,11 @@ def test_shares_of_more_than_all_frames_are_refused():
         SplitSizes(train=0.5, val=0.99).counts(60)
 
 
-def test_a_part_left_empty_removes_the_file_of_an_earlier_split(tmp_path):
+def test_files_of_an_earlier_split_are_neither_kept_beside_nor_written_over(tmp_path):
     (tmp_path / "all.xyz").write_text("1\n\nH 0 0 0\n" * 3)
     parts = {"train": np.array([0, 1]), "val": np.array([], dtype=int), "test": np.array([2])}
     write_parts(tmp_path / "all.xyz", parts, tmp_path)
-    write_parts(tmp_path / "all.xyz", parts | {"train": np.arange(3), "test": parts["val"]}, tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["all.xyz", "train.xyz"]
+    before = (tmp_path / "test.xyz").read_text()
+    with pytest.raises(DataError, match="exists already"):
+        write_parts(tmp_path / "all.xyz", parts | {"train": np.arange(3), "test": parts["val"]}, tmp_path)
+    assert (tmp_path / "test.xyz").read_text() == before
