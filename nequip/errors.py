@@ -28,6 +28,10 @@ class ModelError(NequIPError):
     """A model does not fit what is asked of it (elements, heads, dtype, ...)."""
 
 
+class KernelError(NequIPError):
+    """A kernel cannot run here, or was given arrays it cannot take."""
+
+
 class CheckpointError(NequIPError):
     """A saved file cannot be read or written."""
 

@@ -20,7 +20,9 @@ from nequip.data.graph import collate
 from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.errors import ModelError
 from nequip.interop import load
+from nequip.kernels.backend import Backend
 from nequip.model.card import DtypeName
+from nequip.model.checkpoint import convert
 from nequip.model.device import find_device
 from nequip.model.potential import Potential
 from nequip.nn.derivatives import Prediction
@@ -43,6 +45,7 @@ class NequIPCalculator(Calculator):
         device: str = "cpu",
         dtype: DtypeName | None = None,
         *,
+        backend: Backend | None = None,
         skin: float = 0.5,
     ):
         """Load a potential, or copy the one given.
@@ -51,6 +54,7 @@ class NequIPCalculator(Calculator):
             potential: a file that `nequip.load` reads, or a potential in memory.
             device: "cpu", "cuda", "cuda:1", ...
             dtype: precision of the computation; None keeps the potential's own.
+            backend: of the kernels; None keeps that of a potential in memory, else the fastest that runs.
             skin: Å; the neighbor list is searched again once an atom moved more than half of it.
 
         Raises:
@@ -61,7 +65,7 @@ class NequIPCalculator(Calculator):
         if skin < 0:
             raise ModelError(f"skin is {skin} Å: give zero (no skin) or a positive length.")
         self.device = find_device(device)
-        self.potential = _prepare(potential, self.device, dtype)
+        self.potential = _prepare(potential, self.device, dtype, backend)
         card = self.potential.card
         self._mapper = TypeMapper(card.type_names)
         self.neighbor_list = VerletList(self._mapper, self.potential.cutoffs, skin)
@@ -115,12 +119,15 @@ class NequIPCalculator(Calculator):
         return results
 
 
-def _prepare(source: str | Path | Potential, device: torch.device, dtype: DtypeName | None) -> Potential:
+def _prepare(
+    source: str | Path | Potential, device: torch.device, dtype: DtypeName | None, backend: Backend | None
+) -> Potential:
     if isinstance(source, Potential):
-        potential = deepcopy(source) if dtype is None else source.to_dtype(dtype)
-        potential = potential.to(device)
+        if backend is not None:
+            source = convert(source, backend=backend)
+        potential = (deepcopy(source) if dtype is None else source.to_dtype(dtype)).to(device)
     else:
-        potential = load(source, device=str(device), dtype=dtype)
+        potential = load(source, device=str(device), dtype=dtype, backend=backend or "auto")
     return potential.eval().requires_grad_(False)
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nequip.cli.computation import add_computation_options
 from nequip.cli.frames import add_label_options, make_folder, open_frames
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, default=Path("evaluation"), metavar="DIR", help="(evaluation)"
     )
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="frames in a call (32)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
-    parser.add_argument("--dtype", choices=["float32", "float64"], help="instead of the model's own")
+    add_computation_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_label_options(parser)
     parser.set_defaults(run=run)
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     from nequip.plotting.tables import error_table
     from nequip.train.evaluation import evaluate
 
-    potential = load(options.model, device=find_device(options.device), dtype=options.dtype)
+    potential = load(options.model, find_device(options.device), options.dtype, options.backend)
     dataset = _dataset(potential, options)
     folder = make_folder(options.output)
     evaluation = evaluate(potential, dataset, batch_size=options.batch_size, progress="evaluating")

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nequip.cli.computation import add_computation_options
 from nequip.cli.frames import CACHE, make_folder
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=10, metavar="N", help="steps between records (10)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the velocities (0)")
     parser.add_argument("-o", "--output", type=Path, default=Path("md"), metavar="DIR", help="(md)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
-    parser.add_argument("--dtype", choices=["float32", "float64"], help="instead of the model's own")
+    add_computation_options(parser)
     parser.add_argument("--cache-dir", default=CACHE, metavar="DIR", help=f"of named sets ({CACHE})")
     parser.set_defaults(run=run)
 
@@ -58,7 +58,9 @@ def run(options: argparse.Namespace) -> None:
 
     settings = _settings(options)
     atoms = _structure(options)
-    atoms.calc = NequIPCalculator(options.model, device=options.device, dtype=options.dtype)
+    atoms.calc = NequIPCalculator(
+        options.model, device=options.device, dtype=options.dtype, backend=options.backend
+    )
     if atoms.calc.potential.card.energy_only:
         raise ModelError(f"{options.model} predicts energies only: dynamics needs a potential with forces.")
     atoms.get_forces()  # refuses a structure that the potential cannot take before anything is written

@@ -17,6 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from nequip.errors import CheckpointError
+from nequip.kernels.backend import Backend
 from nequip.model.card import ModelCard, dtype_name
 from nequip.model.potential import Potential
 from nequip.model.registry import get_architecture
@@ -104,25 +105,31 @@ def _parse_card(header: dict[str, str], path: Path) -> ModelCard:
 
 
 def load(
-    path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+    backend: Backend = "auto",
 ) -> Potential:
     """The potential in a file, in evaluation mode.
 
     Args:
         dtype: "float32" or "float64" to compute in; by default that of the card.
+        backend: of the kernels; by default the fastest that runs on the device.
 
     Raises:
         CheckpointError: as `read_card`, and for weights that do not fit the card.
     """
     path = Path(path)
-    potential = build_from_card(_with_dtype(read_card(path), dtype))
+    potential = build_from_card(_with_dtype(read_card(path), dtype), backend)
     load_weights(potential, safetensors.torch.load_file(path), str(path))
     return potential.to(device).eval()
 
 
-def convert_dtype(potential: Potential, dtype: str | torch.dtype) -> Potential:
-    """A copy of `potential` that computes in `dtype`, on the same device and in the same mode."""
-    copy = build_from_card(_with_dtype(potential.card, dtype))
+def convert(
+    potential: Potential, dtype: str | torch.dtype | None = None, backend: Backend | None = None
+) -> Potential:
+    """A copy on the same device, in the same mode; what is None stays as it is."""
+    copy = build_from_card(_with_dtype(potential.card, dtype), backend or potential.backend)
     copy.load_state_dict(potential.state_dict())
     device = next(potential.parameters()).device
     return copy.to(device).train(potential.training)
@@ -133,10 +140,10 @@ def _with_dtype(card: ModelCard, dtype: str | torch.dtype | None) -> ModelCard:
     return card.model_copy(update={"dtype": name, "config": {**card.config, "dtype": name}})
 
 
-def build_from_card(card: ModelCard) -> Potential:
+def build_from_card(card: ModelCard, backend: Backend = "auto") -> Potential:
     """A potential of the shape the card tells, with weights not yet loaded."""
     architecture = get_architecture(card.architecture)
-    config = architecture.config.model_validate(card.config)
+    config = architecture.config.model_validate({**card.config, "backend": backend})
     potential = architecture.build(config)
     potential.card = card
     return potential

@@ -9,7 +9,6 @@ import torch
 from pydantic import Field, model_validator
 
 from nequip.data.graph import AtomicGraph
-from nequip.kernels.tensor_product import Backend
 from nequip.model.card import ModelCard
 from nequip.model.cutoffs import resolve_cutoffs
 from nequip.model.potential import DTYPES, Potential
@@ -59,7 +58,6 @@ class NequIPConfig(ModelConfig, frozen=True):
     per_type_energy_scales_trainable: bool = False  # start from per_type_energy_scales and train them
     per_type_energy_shifts_trainable: bool = False  # start from per_type_energy_shifts and train them
     pair_potential: Literal["zbl"] | None = None  # zbl: nuclear repulsion at short distances
-    backend: Backend = "auto"  # of the convolution; auto: the fastest that runs here
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +96,7 @@ class NequIP(Potential):
     """Embedding of types; interaction layers; a readout of the last layer's scalars."""
 
     def __init__(self, config: NequIPConfig, card: ModelCard):
-        super().__init__(card)
+        super().__init__(card, config.backend)
         dtype = DTYPES[config.dtype]
         num_types = len(card.type_names)
         type_features = config.type_embed_num_features or config.widths[0]
@@ -169,7 +167,7 @@ def build(config: NequIPConfig) -> NequIP:
     """A NequIP with fresh weights drawn from `config.seed`, whatever was drawn before."""
     card = ModelCard(
         architecture="nequip",
-        config=config.model_dump(mode="json"),
+        config=config.shape(),
         type_names=tuple(config.type_names),
         r_max=config.r_max,
         per_edge_type_cutoff=resolve_cutoffs(config).per_edge_type,

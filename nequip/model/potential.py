@@ -10,6 +10,7 @@ from torch import nn
 
 from nequip.data.graph import AtomicGraph
 from nequip.data.neighbors import Cutoffs
+from nequip.kernels.backend import Backend
 from nequip.model.card import ModelCard
 from nequip.nn.derivatives import Prediction, differentiate, energy_only
 from nequip.typing import Float, Tensor
@@ -24,9 +25,10 @@ class Potential(nn.Module, ABC):
     `predict_derivatives = False` skips them, as training on energies alone does.
     """
 
-    def __init__(self, card: ModelCard):
+    def __init__(self, card: ModelCard, backend: Backend = "auto"):
         super().__init__()
         self.card = card
+        self.backend: Backend = backend  # of the kernels; no part of what is saved
         self.predict_derivatives = not card.energy_only
 
     @property
@@ -50,9 +52,9 @@ class Potential(nn.Module, ABC):
 
     def to_dtype(self, dtype: str | torch.dtype) -> Potential:
         """A copy that computes in float32 or float64; geometry and sums of energies always are float64."""
-        from nequip.model.checkpoint import convert_dtype
+        from nequip.model.checkpoint import convert
 
-        return convert_dtype(self, dtype)
+        return convert(self, dtype)
 
     def save(self, path: str | Path) -> None:
         """Write one file, safetensors with the card inside; a file already there survives failure."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from nequip.errors import ConfigError, did_you_mean
+from nequip.kernels.backend import Backend
 from nequip.model.card import DtypeName
 from nequip.model.potential import Potential
 
@@ -41,6 +42,11 @@ class ModelConfig(BaseModel, frozen=True):
     energy_only: bool = False  # no forces, no stress
     dtype: DtypeName = "float32"  # of weights and features; energies are summed in float64
     seed: int = 0  # of the initial weights
+    backend: Backend = "auto"  # of the kernels; auto: the fastest that runs on the device
+
+    def shape(self) -> dict[str, Any]:
+        """What a card keeps: everything but the backend, which any machine may choose anew."""
+        return self.model_dump(mode="json", exclude={"backend"})
 
 
 @dataclass(frozen=True)

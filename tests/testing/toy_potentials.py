@@ -308,7 +308,7 @@ class IdleParameter(LennardJones):
 def build(config: ToyConfig) -> LennardJones:
     card = ModelCard(
         architecture="toy",
-        config=config.model_dump(mode="json"),
+        config=config.shape(),
         type_names=tuple(config.type_names),
         r_max=config.r_max,
         per_edge_type_cutoff=resolve_cutoffs(config).per_edge_type,

@@ -25,7 +25,7 @@ class TinyPairs(Potential):
         super().__init__(
             ModelCard(
                 architecture="tiny_pairs",
-                config=config.model_dump(mode="json"),
+                config=config.shape(),
                 type_names=config.type_names,
                 r_max=config.r_max,
                 dtype=config.dtype,

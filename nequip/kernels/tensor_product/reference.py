@@ -32,7 +32,7 @@ def convolve(
         for index in range(len(spec.irreps_in))
     ]
     width = sum(spec.channels(path) * path.irrep_out.dim for path in spec.paths)
-    summed = x.new_zeros(x.shape[0], width)
+    summed = x.new_zeros(edges.row_ptr.shape[0] - 1, width)
     pieces = (edges.center, edges.neighbor, sh, weight)
     for center, neighbor, harmonics, weights in zip(*(p.split(CHUNK) for p in pieces), strict=True):
         message = _messages(x.index_select(0, neighbor), harmonics, weights, couplings, spec)

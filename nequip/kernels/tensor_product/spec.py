@@ -55,6 +55,11 @@ class TensorProductSpec:
         return TensorProductSpec(Irreps(irreps_in), Irreps(irreps_sh), tuple(parsed))
 
     def __str__(self) -> str:
+        return self.text
+
+    @cached_property
+    def text(self) -> str:
+        """What `parse` reads."""
         paths = ";".join(f"{path.block_in},{path.block_sh},{path.irrep_out}" for path in self.paths)
         return f"{self.irreps_in}|{self.irreps_sh}|{paths}"
 
@@ -62,7 +67,7 @@ class TensorProductSpec:
         """Channels of a path: those of its input block."""
         return self.irreps_in.terms[path.block_in][0]
 
-    @property
+    @cached_property
     def num_weights(self) -> int:
         """Weights per edge: one for each path and channel."""
         return sum(self.channels(path) for path in self.paths)

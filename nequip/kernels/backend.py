@@ -1,0 +1,56 @@
+"""Which implementation of a kernel runs: chosen by name and device, never silently."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from importlib.util import find_spec
+from typing import Literal, NamedTuple
+
+from nequip.errors import KernelError
+from nequip.kernels.native.compiler import find_compiler, instruction_set
+
+Backend = Literal["auto", "reference", "compiled", "cpu", "triton"]
+
+logger = logging.getLogger(__name__)
+
+
+class Choice(NamedTuple):
+    """A backend that runs here, and why it was taken."""
+
+    name: Backend
+    why: str
+
+
+@cache
+def choose(requested: Backend, device: str) -> Choice:
+    """The backend for tensors on `device` ("cpu", "cuda", ...).
+
+    Raises:
+        KernelError: when the one that was asked for cannot run there.
+    """
+    if requested == "auto":
+        choice = _fastest(device)
+        logger.info("kernels on %s: backend %s, %s", device, *choice)
+        return choice
+    if requested == "cpu":
+        if device != "cpu":
+            raise KernelError(
+                f"backend cpu cannot run on tensors on {device}: choose triton or auto, or move the model."
+            )
+        find_compiler()
+    if requested == "triton" and find_spec("triton") is None:
+        raise KernelError("backend triton needs the package triton, which is not installed: install it.")
+    return Choice(requested, "as asked")
+
+
+def _fastest(device: str) -> Choice:
+    if device == "cpu":
+        try:
+            compiler = find_compiler()
+        except KernelError as error:
+            return Choice("reference", f"since {error}")
+        return Choice("cpu", f"C++ for {instruction_set()} by {compiler.version}")
+    if find_spec("triton") is not None:
+        return Choice("triton", "its kernels are the fastest on a GPU")
+    return Choice("reference", "since the package triton is not installed: install it for speed")

@@ -1,0 +1,39 @@
+"""The library of torch operators in csrc/, loaded once for each process."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from nequip.kernels.native.build import build_library
+from nequip.kernels.native.compiler import find_compiler
+
+CSRC = Path(__file__).parents[1] / "csrc"
+
+# The oldest torch whose stable ABI the operators ask for: one binary serves every later version.
+TARGET_VERSION = "0x020a000000000000"
+
+
+@cache
+def load_operators() -> ctypes.CDLL:
+    """`torch.ops.nequip`, and the C functions that register generated kernels with it.
+
+    Raises:
+        KernelError: without a C++ compiler, or where the library cannot be built.
+    """
+    root = Path(torch.__file__).parent
+    flags = (
+        f"-DTORCH_TARGET_VERSION={TARGET_VERSION}",
+        f"-I{root / 'include'}",
+        f"-I{root / 'include/torch/csrc/api/include'}",
+        f"-L{root / 'lib'}",
+        "-ltorch_cpu",
+        "-lc10",
+    )
+    source = (CSRC / "operators.cpp").read_text()
+    path = build_library(source, flags, find_compiler(), CSRC)
+    torch.ops.load_library(str(path))
+    return ctypes.CDLL(str(path))
