@@ -143,18 +143,28 @@ class NequIP(Potential):
         """Energy of each atom in eV."""
         geometry = edge_geometry(graph)
         x = self.normalized_length(geometry.length, graph)
-        cutoff = polynomial_cutoff(x, self.cutoff_p).unsqueeze(1)
-        radial = (self.bessel(x) * cutoff * self.radial_scale).to(self.dtype)
+        tabulated = all(layer.table is not None for layer in self.layers)
+        radial = None if tabulated else self.radial_basis(x).to(self.dtype)
         sh = spherical_harmonics(geometry.unit, self.l_max).to(self.dtype)
 
         h = self.type_embedding[graph.types]
         for layer in self.layers:
-            h = layer(h, sh, radial, graph, self.type_embedding)
+            h = layer(h, sh, x, radial, graph, self.type_embedding)
 
         energies = self.scale_shift(self.readout(h).squeeze(1), graph.types)
         if self.zbl is not None:
             energies = energies + self.zbl(graph, geometry.length, x)
         return energies
+
+    def radial_basis(self, x: Float[Tensor, " edge"]) -> Float[Tensor, "edge bessel"]:
+        """What the radial networks see of an edge with normalised length x."""
+        cutoff = polynomial_cutoff(x, self.cutoff_p).unsqueeze(1)
+        return self.bessel(x) * cutoff * self.radial_scale
+
+    def tabulate_radial(self, tolerance: float = 1e-8) -> float:
+        """See Potential."""
+        self.eval()
+        return max(layer.tabulate_radial(self.radial_basis, tolerance) for layer in self.layers)
 
 
 def _per_type(config: NequIPConfig, key: str, *, default: float) -> Float[Tensor, " type"]:

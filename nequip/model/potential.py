@@ -10,6 +10,7 @@ from torch import nn
 
 from nequip.data.graph import AtomicGraph
 from nequip.data.neighbors import Cutoffs
+from nequip.errors import ModelError
 from nequip.kernels.backend import Backend
 from nequip.model.card import ModelCard
 from nequip.nn.derivatives import Prediction, differentiate, energy_only
@@ -55,6 +56,17 @@ class Potential(nn.Module, ABC):
         from nequip.model.checkpoint import convert
 
         return convert(self, dtype)
+
+    def tabulate_radial(self, tolerance: float = 1e-8) -> float:
+        """Put tables of splines in the place of radial networks, for evaluation; the largest error.
+
+        Errors are relative to the largest weight; the default is below the rounding of float32. The
+        weights stay as they are: what is saved has no tables, and `train()` drops them.
+
+        Raises:
+            ModelError: where there are no radial networks, or no table reaches `tolerance`.
+        """
+        raise ModelError(f"{self.card.architecture} has no radial networks to tabulate.")
 
     def save(self, path: str | Path) -> None:
         """Write one file, safetensors with the card inside; a file already there survives failure."""

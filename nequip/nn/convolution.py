@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 
 from nequip.data.graph import AtomicGraph
 from nequip.kernels.edges import Edges
 from nequip.kernels.tensor_product import Backend, TensorProductSpec, convolve
+from nequip.kernels.tensor_product.tabulated import WeightTable, convolve_tabulated
 from nequip.nn.gate import Gate
 from nequip.nn.linear import IrrepsLinear, TypeLinear
 from nequip.nn.mlp import ScalarMLP
+from nequip.nn.radial_table import RadialFunction, tabulate
 from nequip.o3 import Irreps
 from nequip.typing import Float, Tensor
 
@@ -22,6 +26,7 @@ class InteractionLayer(torch.nn.Module):
     """
 
     norm: Tensor
+    knots: Tensor | None
 
     def __init__(
         self,
@@ -50,20 +55,52 @@ class InteractionLayer(torch.nn.Module):
             else TypeLinear(irreps_in, num_type_features, self.gate.irreps_in, dtype)
         )
         self.register_buffer("norm", avg_num_neighbors.rsqrt().to(dtype), persistent=False)
+        self.register_buffer("knots", None, persistent=False)
+        self.table: WeightTable | None = None
         self.irreps_out = self.gate.irreps_out
+
+    def tabulate_radial(self, basis: RadialFunction, tolerance: float) -> float:
+        """Take the weights of edges from a table of `radial(basis(x))` until training; its error.
+
+        Raises:
+            ModelError: when no table reaches `tolerance`.
+        """
+        radial = deepcopy(self.radial).double().cpu()
+        self.table, error = tabulate(lambda x: radial(basis(x)), tolerance)
+        self.knots = self.table.knots.to(self.norm)
+        return error
+
+    def train(self, mode: bool = True) -> InteractionLayer:
+        """As of every module; in training the weights of edges come from the network."""
+        if mode:
+            self.table = self.knots = None
+        return super().train(mode)
 
     def forward(
         self,
         h: Float[Tensor, "atom component_in"],
         sh: Float[Tensor, "edge component_sh"],
-        radial: Float[Tensor, "edge bessel"],
+        x: Float[Tensor, " edge"],
+        radial: Float[Tensor, "edge bessel"] | None,
         graph: AtomicGraph,
         type_features: Float[Tensor, "type scalar"],
     ) -> Float[Tensor, "atom component_out"]:
-        """Features of the next layer; `radial` is the basis times the cutoff."""
+        """Features of the next layer.
+
+        Args:
+            x: normalised length, which a table is a function of.
+            radial: basis times cutoff, which the network is a function of; None where there is a table.
+        """
         edges = Edges(graph.center, graph.neighbor, graph.row_ptr, graph.transpose)
         source = self.linear_in(h) * self.norm[graph.types].unsqueeze(1)
-        message = convolve(source, sh, self.radial(radial), edges, spec=self.spec, backend=self.backend)
+        if self.table is not None and self.knots is not None:
+            place = self.table.position(x)
+            message = convolve_tabulated(
+                source, sh, place, self.knots, edges, spec=self.spec, backend=self.backend
+            )
+        else:
+            assert radial is not None
+            message = convolve(source, sh, self.radial(radial), edges, spec=self.spec, backend=self.backend)
         out = self.linear_out(message)
         if self.self_connection is not None:
             out = out + self.self_connection(h, graph.types, type_features)

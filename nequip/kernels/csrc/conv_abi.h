@@ -16,10 +16,21 @@ struct ConvOutputs {
   void *grad, *x, *sh, *weight;
 };
 
+// Weights as functions of one number for each edge: value, slope and curvature at knots one apart,
+// [knot, 3, weight]. `dposition` is written in the backward pass.
+struct ConvTable {
+  const void* knots;
+  int64_t intervals;
+  const double* position;
+  double* dposition;
+};
+
 extern "C" {
 typedef const char* conv_instruction_set_t();
 typedef void conv_forward_t(const ConvRows&, const ConvInputs&, void* out);
 typedef void conv_backward_t(const ConvRows&, const ConvInputs&, const ConvOutputs&);
+typedef void conv_table_forward_t(const ConvRows&, const ConvInputs&, const ConvTable&, void* out);
+typedef void conv_table_backward_t(const ConvRows&, const ConvInputs&, const ConvTable&, const ConvOutputs&);
 typedef void conv_double_backward_t(const ConvRows&, const ConvInputs&, const ConvInputs& direction,
                                     const ConvOutputs&);
 }

@@ -29,6 +29,8 @@ struct Kernel {
   const int32_t* sizes = nullptr;  // columns of x, sh, weight, out
   conv_forward_t* forward = nullptr;
   conv_backward_t* backward = nullptr;
+  conv_table_forward_t* table_forward = nullptr;
+  conv_table_backward_t* table_backward = nullptr;
   conv_double_backward_t* double_backward = nullptr;
 };
 
@@ -113,16 +115,14 @@ struct Call {
   Kernel kernel;
   ScalarType type;
   Rows rows;
-  Tensor x, sh, weight;
+  Tensor x, sh;
 
-  Call(const Tensor& x_, const Tensor& sh_, const Tensor& weight_, const Tensor& center, const Tensor& neighbor,
-       const Tensor& row_ptr, const std::string& spec)
+  Call(const Tensor& x_, const Tensor& sh_, const Tensor& center, const Tensor& neighbor, const Tensor& row_ptr,
+       const std::string& spec)
       : kernel(find(spec, x_)), type(x_.scalar_type()), rows(center, neighbor, row_ptr, x_.size(0)),
-        x(torch::stable::contiguous(x_)), sh(torch::stable::contiguous(sh_)),
-        weight(torch::stable::contiguous(weight_)) {
+        x(torch::stable::contiguous(x_)), sh(torch::stable::contiguous(sh_)) {
     check_matrix("x", x_, -1, kernel.sizes[0], type);
     check_matrix("sh", sh_, rows.edges, kernel.sizes[1], type);
-    check_matrix("weight", weight_, rows.edges, kernel.sizes[2], type);
   }
 
   static Kernel find(const std::string& spec, const Tensor& x) {
@@ -135,11 +135,17 @@ struct Call {
     return found->second;
   }
 
+  Tensor weights(const char* name, const Tensor& weight) const {
+    check_matrix(name, weight, rows.edges, kernel.sizes[2], type);
+    return torch::stable::contiguous(weight);
+  }
   Tensor gradient(const Tensor& grad) const {
     check_matrix("grad", grad, rows.count, kernel.sizes[3], type);
     return torch::stable::contiguous(grad);
   }
-  ConvInputs inputs(const void* grad) const { return {x.data_ptr(), sh.data_ptr(), weight.data_ptr(), grad}; }
+  ConvInputs inputs(const void* weight, const void* grad) const {
+    return {x.data_ptr(), sh.data_ptr(), weight, grad};
+  }
   ConvRows block(int64_t first, int64_t last, const int32_t* slot) const {
     return {first, last, rows.row_ptr, rows.neighbor, slot};
   }
@@ -231,28 +237,34 @@ void in_blocks(const Call& call, void* dx, Run run) {
 
 // ---- The operators ------------------------------------------------------------------------------------
 
-Tensor conv(Tensor x, Tensor sh, Tensor weight, Tensor center, Tensor neighbor, Tensor row_ptr, Tensor transpose,
-            std::string spec) {
-  const Call call(x, sh, weight, center, neighbor, row_ptr, spec);
-  Tensor out = torch::stable::new_empty(x, {call.rows.count, call.kernel.sizes[3]});
-  void* result = out.data_ptr();
+#define EDGES Tensor center, Tensor neighbor, Tensor row_ptr, Tensor transpose, std::string spec
+
+Tensor like(const Tensor& t) { return torch::stable::new_empty(t, t.sizes()); }
+Tensor zeros_like(const Tensor& t) { return torch::stable::new_zeros(t, t.sizes()); }
+
+// run(rows) for every block of rows.
+template <class Run>
+void for_blocks(const Call& call, Run run) {
   const auto boundaries = blocks_of(call.rows);
-  parallel(boundaries.size() - 1, 1, [&](int64_t b) {
-    call.kernel.forward(call.block(boundaries[b], boundaries[b + 1], nullptr), call.inputs(nullptr), result);
-  });
+  parallel(boundaries.size() - 1, 1, [&](int64_t b) { run(call.block(boundaries[b], boundaries[b + 1], nullptr)); });
+}
+
+Tensor conv(Tensor x, Tensor sh, Tensor weight, EDGES) {
+  const Call call(x, sh, center, neighbor, row_ptr, spec);
+  const Tensor w = call.weights("weight", weight);
+  Tensor out = torch::stable::new_empty(x, {call.rows.count, call.kernel.sizes[3]});
+  const auto inputs = call.inputs(w.data_ptr(), nullptr);
+  void* result = out.data_ptr();
+  for_blocks(call, [&](const ConvRows& rows) { call.kernel.forward(rows, inputs, result); });
   return out;
 }
 
-std::tuple<Tensor, Tensor, Tensor> conv_backward(Tensor grad, Tensor x, Tensor sh, Tensor weight, Tensor center,
-                                                 Tensor neighbor, Tensor row_ptr, Tensor transpose,
-                                                 std::string spec) {
-  const Call call(x, sh, weight, center, neighbor, row_ptr, spec);
-  const Tensor g = call.gradient(grad);
-  Tensor dx = torch::stable::new_zeros(x, {x.size(0), x.size(1)});
-  Tensor dsh = torch::stable::new_empty(x, {sh.size(0), sh.size(1)});
-  Tensor dweight = torch::stable::new_empty(x, {weight.size(0), weight.size(1)});
-  const auto inputs = call.inputs(g.data_ptr());
-  ConvOutputs outputs{nullptr, nullptr, dsh.data_ptr(), dweight.data_ptr()};
+std::tuple<Tensor, Tensor, Tensor> conv_backward(Tensor grad, Tensor x, Tensor sh, Tensor weight, EDGES) {
+  const Call call(x, sh, center, neighbor, row_ptr, spec);
+  const Tensor w = call.weights("weight", weight), g = call.gradient(grad);
+  Tensor dx = zeros_like(x), dsh = like(sh), dweight = like(weight);
+  const auto inputs = call.inputs(w.data_ptr(), g.data_ptr());
+  const ConvOutputs outputs{nullptr, nullptr, dsh.data_ptr(), dweight.data_ptr()};
   in_blocks(call, dx.data_ptr(), [&](const ConvRows& rows, void* share) {
     call.kernel.backward(rows, inputs, {nullptr, share, outputs.sh, outputs.weight});
   });
@@ -261,27 +273,66 @@ std::tuple<Tensor, Tensor, Tensor> conv_backward(Tensor grad, Tensor x, Tensor s
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> conv_double_backward(Tensor along_x, Tensor along_sh, Tensor along_weight,
                                                                 Tensor grad, Tensor x, Tensor sh, Tensor weight,
-                                                                Tensor center, Tensor neighbor, Tensor row_ptr,
-                                                                Tensor transpose, std::string spec) {
-  const Call call(x, sh, weight, center, neighbor, row_ptr, spec);
+                                                                EDGES) {
+  const Call call(x, sh, center, neighbor, row_ptr, spec);
   STD_TORCH_CHECK(call.kernel.double_backward != nullptr, "conv: no second-order kernel was loaded for ", spec);
-  const Tensor g = call.gradient(grad);
   check_matrix("along_x", along_x, x.size(0), x.size(1), call.type);
   check_matrix("along_sh", along_sh, sh.size(0), sh.size(1), call.type);
-  check_matrix("along_weight", along_weight, weight.size(0), weight.size(1), call.type);
-  const Tensor a = torch::stable::contiguous(along_x), b = torch::stable::contiguous(along_sh),
-               c = torch::stable::contiguous(along_weight);
-  Tensor dgrad = torch::stable::new_empty(x, {grad.size(0), grad.size(1)});
-  Tensor dx = torch::stable::new_zeros(x, {x.size(0), x.size(1)});
-  Tensor dsh = torch::stable::new_empty(x, {sh.size(0), sh.size(1)});
-  Tensor dweight = torch::stable::new_empty(x, {weight.size(0), weight.size(1)});
-  const auto inputs = call.inputs(g.data_ptr());
+  const Tensor w = call.weights("weight", weight), g = call.gradient(grad),
+               a = torch::stable::contiguous(along_x), b = torch::stable::contiguous(along_sh),
+               c = call.weights("along_weight", along_weight);
+  Tensor dgrad = like(grad), dx = zeros_like(x), dsh = like(sh), dweight = like(weight);
+  const auto inputs = call.inputs(w.data_ptr(), g.data_ptr());
   const ConvInputs direction{a.data_ptr(), b.data_ptr(), c.data_ptr(), nullptr};
   const ConvOutputs outputs{dgrad.data_ptr(), nullptr, dsh.data_ptr(), dweight.data_ptr()};
   in_blocks(call, dx.data_ptr(), [&](const ConvRows& rows, void* share) {
     call.kernel.double_backward(rows, inputs, direction, {outputs.grad, share, outputs.sh, outputs.weight});
   });
   return {dgrad, dx, dsh, dweight};
+}
+
+// Weights from a table of splines: see ConvTable.
+struct Table {
+  Tensor knots, position;
+
+  Table(const Call& call, const Tensor& knots_, const Tensor& position_)
+      : knots(torch::stable::contiguous(knots_)), position(torch::stable::contiguous(position_)) {
+    STD_TORCH_CHECK(knots.device().is_cpu() && knots.scalar_type() == call.type && knots.dim() == 3 &&
+                        knots.size(0) >= 2 && knots.size(1) == 3 && knots.size(2) == call.kernel.sizes[2],
+                    "conv_table: knots are ", shape(knots), ", not [2 or more, 3, ", call.kernel.sizes[2],
+                    "] of the dtype of x");
+    STD_TORCH_CHECK(position.device().is_cpu() && position.scalar_type() == ScalarType::Double &&
+                        position.dim() == 1 && position.size(0) == call.rows.edges,
+                    "conv_table: position is ", shape(position), ", not [", call.rows.edges, "] in float64");
+  }
+  ConvTable view(double* dposition) const {
+    return {knots.data_ptr(), knots.size(0) - 1, data<const double>(position), dposition};
+  }
+};
+
+Tensor conv_table(Tensor x, Tensor sh, Tensor position, Tensor knots, EDGES) {
+  const Call call(x, sh, center, neighbor, row_ptr, spec);
+  const Table table(call, knots, position);
+  Tensor out = torch::stable::new_empty(x, {call.rows.count, call.kernel.sizes[3]});
+  const auto inputs = call.inputs(nullptr, nullptr);
+  void* result = out.data_ptr();
+  for_blocks(call, [&](const ConvRows& rows) { call.kernel.table_forward(rows, inputs, table.view(nullptr), result); });
+  return out;
+}
+
+std::tuple<Tensor, Tensor, Tensor> conv_table_backward(Tensor grad, Tensor x, Tensor sh, Tensor position, Tensor knots,
+                                                       EDGES) {
+  const Call call(x, sh, center, neighbor, row_ptr, spec);
+  const Table table(call, knots, position);
+  const Tensor g = call.gradient(grad);
+  Tensor dx = zeros_like(x), dsh = like(sh), dposition = like(position);
+  const auto inputs = call.inputs(nullptr, g.data_ptr());
+  const ConvTable view = table.view(data<double>(dposition));
+  void* dsh_data = dsh.data_ptr();
+  in_blocks(call, dx.data_ptr(), [&](const ConvRows& rows, void* share) {
+    call.kernel.table_backward(rows, inputs, view, {nullptr, share, dsh_data, nullptr});
+  });
+  return {dx, dsh, dposition};
 }
 
 }  // namespace
@@ -313,6 +364,8 @@ extern "C" const char* nequip_load_conv(const char* spec, int scalar_bytes, cons
   };
   load(kernel.forward, "conv_forward");
   load(kernel.backward, "conv_backward");
+  load(kernel.table_forward, "conv_table_forward");
+  load(kernel.table_backward, "conv_table_backward");
   load(kernel.double_backward, "conv_double_backward");
   return nullptr;
 }
@@ -321,6 +374,10 @@ extern "C" const char* nequip_load_conv(const char* spec, int scalar_bytes, cons
 STABLE_TORCH_LIBRARY(nequip, m) {
   m.def("conv(Tensor x, Tensor sh, Tensor weight, " INDICES ") -> Tensor");
   m.def("conv_backward(Tensor grad, Tensor x, Tensor sh, Tensor weight, " INDICES ") -> (Tensor, Tensor, Tensor)");
+  m.def("conv_table(Tensor x, Tensor sh, Tensor position, Tensor knots, " INDICES ") -> Tensor");
+  m.def(
+      "conv_table_backward(Tensor grad, Tensor x, Tensor sh, Tensor position, Tensor knots, " INDICES
+      ") -> (Tensor, Tensor, Tensor)");
   m.def(
       "conv_double_backward(Tensor along_x, Tensor along_sh, Tensor along_weight, Tensor grad, Tensor x, Tensor sh, "
       "Tensor weight, " INDICES ") -> (Tensor, Tensor, Tensor, Tensor)");
@@ -329,4 +386,6 @@ STABLE_TORCH_LIBRARY_IMPL(nequip, CPU, m) {
   m.impl("conv", TORCH_BOX(&conv));
   m.impl("conv_backward", TORCH_BOX(&conv_backward));
   m.impl("conv_double_backward", TORCH_BOX(&conv_double_backward));
+  m.impl("conv_table", TORCH_BOX(&conv_table));
+  m.impl("conv_table_backward", TORCH_BOX(&conv_table_backward));
 }
