@@ -143,7 +143,7 @@ class NequIP(Potential):
         """Energy of each atom in eV."""
         geometry = edge_geometry(graph)
         x = self.normalized_length(geometry.length, graph)
-        tabulated = all(layer.table is not None for layer in self.layers)
+        tabulated = all(layer.table is not None for layer in self._interactions())
         radial = None if tabulated else self.radial_basis(x).to(self.dtype)
         sh = spherical_harmonics(geometry.unit, self.l_max).to(self.dtype)
 
@@ -156,6 +156,9 @@ class NequIP(Potential):
             energies = energies + self.zbl(graph, geometry.length, x)
         return energies
 
+    def _interactions(self) -> list[InteractionLayer]:
+        return [layer for layer in self.layers if isinstance(layer, InteractionLayer)]
+
     def radial_basis(self, x: Float[Tensor, " edge"]) -> Float[Tensor, "edge bessel"]:
         """What the radial networks see of an edge with normalised length x."""
         cutoff = polynomial_cutoff(x, self.cutoff_p).unsqueeze(1)
@@ -164,7 +167,7 @@ class NequIP(Potential):
     def tabulate_radial(self, tolerance: float = 1e-8) -> float:
         """See Potential."""
         self.eval()
-        return max(layer.tabulate_radial(self.radial_basis, tolerance) for layer in self.layers)
+        return max(layer.tabulate_radial(self.radial_basis, tolerance) for layer in self._interactions())
 
 
 def _per_type(config: NequIPConfig, key: str, *, default: float) -> Float[Tensor, " type"]:

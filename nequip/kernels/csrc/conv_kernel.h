@@ -125,6 +125,7 @@ struct GivenWeights {
 
 // ... or a table of quintic Hermite splines, evaluated for one edge at a time and never stored.
 struct TabulatedWeights {
+  static constexpr int FULL_VECTORS = DIM_WEIGHT / LANES * LANES;
   const ConvTable& table;
   alignas(64) Scalar value[DIM_WEIGHT + 1], slope[DIM_WEIGHT + 1], dvalue[DIM_WEIGHT + 1];
 
@@ -164,9 +165,8 @@ struct TabulatedWeights {
         Scalar(-30 * t2 + 60 * t3 - 30 * t4), Scalar(1 - 18 * t2 + 32 * t3 - 15 * t4),
         Scalar(t - 4.5 * t2 + 6 * t3 - 2.5 * t4), Scalar(30 * t2 - 60 * t3 + 30 * t4),
         Scalar(-12 * t2 + 28 * t3 - 15 * t4), Scalar(1.5 * t2 - 4 * t3 + 2.5 * t4)};
-    int column = 0;
-    for (; column + LANES <= DIM_WEIGHT; column += LANES) evaluate<LANES, WITH_SLOPES>(first, h, d, column);
-    for (; column < DIM_WEIGHT; ++column) evaluate<1, WITH_SLOPES>(first, h, d, column);
+    for (int column = 0; column < FULL_VECTORS; column += LANES) evaluate<LANES, WITH_SLOPES>(first, h, d, column);
+    for (int column = FULL_VECTORS; column < DIM_WEIGHT; ++column) evaluate<1, WITH_SLOPES>(first, h, d, column);
     return value;
   }
 
@@ -175,10 +175,9 @@ struct TabulatedWeights {
   Scalar* gradient(int64_t) { return dvalue; }
   void finish(int64_t edge) {
     alignas(64) Scalar total[LANES] = {};
-    int column = 0;
-    for (; column + LANES <= DIM_WEIGHT; column += LANES)
+    for (int column = 0; column < FULL_VECTORS; column += LANES)
       add<LANES>(total, load<LANES>(dvalue + column) * load<LANES>(slope + column));
-    for (; column < DIM_WEIGHT; ++column) total[0] += dvalue[column] * slope[column];
+    for (int column = FULL_VECTORS; column < DIM_WEIGHT; ++column) total[0] += dvalue[column] * slope[column];
     table.dposition[edge] = double(sum<LANES>(total));
   }
 };

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from nequip.errors import KernelError
 from nequip.kernels.native.build import build_library
 from nequip.kernels.native.compiler import find_compiler
 
@@ -37,3 +38,16 @@ def load_operators() -> ctypes.CDLL:
     path = build_library(source, flags, find_compiler(), CSRC)
     torch.ops.load_library(str(path))
     return ctypes.CDLL(str(path))
+
+
+def load_kernel(spec: str, scalar_bytes: int, path: Path) -> None:
+    """Let `torch.ops.nequip.conv...` find the kernels in the library at `path`.
+
+    Raises:
+        KernelError: for a file that is no such library, or is for another machine.
+    """
+    load = load_operators().nequip_load_conv
+    load.restype = ctypes.c_char_p
+    problem = load(spec.encode(), scalar_bytes, str(path).encode())
+    if problem is not None:
+        raise KernelError(f"{problem.decode()}: remove that file, and it is built again.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from nequip.errors import KernelError
 from nequip.kernels.backend import Backend, choose
 from nequip.kernels.edges import Edges
@@ -36,23 +38,36 @@ def convolve(
         KernelError: for a backend that cannot run here, and for arrays that do not fit `spec`.
     """
     _check(x, sh, weight, edges, spec)
-    chosen = choose(backend, x.device.type).name
+    chosen = chosen_backend(backend, x.device.type)
     if chosen == "cpu":
         return cpu.convolve(x, sh, weight, edges, spec)
     return reference.convolve(x, sh, weight, edges, spec)
 
 
+@torch.compiler.assume_constant_result
+def chosen_backend(requested: Backend, device: str) -> Backend:
+    """`choose`, as a constant of whatever is compiled: a compiler of graphs cannot look for one of C++."""
+    return choose(requested, device).name
+
+
 def _check(x: Tensor, sh: Tensor, weight: Tensor, edges: Edges, spec: TensorProductSpec) -> None:
-    num_edges = edges.neighbor.shape[0]
-    expected = {
-        "x": (x, (x.shape[0], spec.irreps_in.dim)),
-        "sh": (sh, (num_edges, spec.irreps_sh.dim)),
-        "weight": (weight, (num_edges, spec.num_weights)),
-    }
-    for name, (value, shape) in expected.items():
-        if tuple(value.shape) != shape:
-            raise KernelError(f"convolve: {name} is {list(value.shape)}, not {list(shape)}, for {spec}.")
+    if not spec.paths:
+        raise KernelError(f"convolve: {spec} has no paths: keep an irrep of the product.")
+    num_edges = edges.neighbor.numel()
+    widths = {"x": spec.irreps_in.dim, "sh": spec.irreps_sh.dim, "weight": spec.num_weights}
+    for (name, width), value in zip(widths.items(), (x, sh, weight), strict=True):
+        rows = value.shape[0] if name == "x" and value.dim() else num_edges
+        if value.shape != (rows, width):
+            raise KernelError(f"convolve: {name} is {list(value.shape)}, not {[rows, width]}, for {spec}.")
         if value.dtype != x.dtype or value.device != x.device:
             raise KernelError(
                 f"convolve: {name} is {value.dtype} on {value.device} where x is {x.dtype} on {x.device}."
+            )
+    for name, value in edges._asdict().items():
+        if value.dim() != 1 or (value.shape[0] != num_edges if name != "row_ptr" else value.shape[0] == 0):
+            expected = "[row + 1]" if name == "row_ptr" else [num_edges]
+            raise KernelError(f"convolve: {name} is {list(value.shape)}, not {expected}.")
+        if value.dtype != torch.int64 or value.device != x.device:
+            raise KernelError(
+                f"convolve: {name} is {value.dtype} on {value.device}, not torch.int64 on {x.device}."
             )

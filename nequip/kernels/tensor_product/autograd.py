@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from nequip.errors import KernelError
 from nequip.kernels.tensor_product.spec import TensorProductSpec
 from nequip.typing import Tensor
 
@@ -29,22 +30,28 @@ def register(name: str, prepare_second: Prepare) -> None:
     """Give `nequip::<name>`, `..._backward` and `..._double_backward` fake functions and derivatives.
 
     Args:
-        prepare_second: called with the specification and dtype before the Hessian is first needed.
+        prepare_second: called with the specification and dtype before the Hessian is first needed. It
+            also is when a gradient is traced: graphs that torch.compile finds in its cache come with
+            their derivatives, and nothing of ours runs between.
     """
     value, gradient, hessian = (f"nequip::{name}{suffix}" for suffix in ("", "_backward", "_double_backward"))
     ops = torch.ops.nequip
     call_gradient = getattr(ops, f"{name}_backward")
     call_hessian = getattr(ops, f"{name}_double_backward")
 
-    def fake_value(x: Tensor, sh: Tensor, weight: Tensor, *indices: Any) -> Tensor:
-        row_ptr, spec = indices[2], indices[4]
+    def fake_value(*arguments: Any) -> Tensor:
+        check_devices(_NAMES[1:], arguments)
+        x, row_ptr, spec = arguments[0], arguments[5], arguments[7]
         return x.new_empty(row_ptr.shape[0] - 1, parse(spec).irreps_out.dim)
 
-    def fake_gradient(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-        return tuple(_like(value) for value in arguments[:3])
+    def fake_gradient(*arguments: Any) -> tuple[Tensor, ...]:
+        check_devices(_NAMES, arguments)
+        prepare_second(arguments[-1], arguments[0].dtype)
+        return tuple(_like(value) for value in arguments[1:4])
 
-    def fake_hessian(a: Tensor, b: Tensor, c: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-        return tuple(_like(value) for value in arguments[:4])
+    def fake_hessian(*arguments: Any) -> tuple[Tensor, ...]:
+        check_devices(("along_x", "along_sh", "along_weight", *_NAMES), arguments)
+        return tuple(_like(value) for value in arguments[3:7])
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:-1])
@@ -77,6 +84,19 @@ def register(name: str, prepare_second: Prepare) -> None:
     torch.library.register_autograd(hessian, backward_hessian, setup_context=keep)
 
 
+def check_devices(names: tuple[str, ...], arguments: tuple[Any, ...]) -> None:
+    """One argument on the meta device among others sends a call to its fake function: it must not return.
+
+    Raises:
+        KernelError: naming the first argument that is elsewhere.
+    """
+    device = arguments[0].device
+    for name, value in zip(names, arguments, strict=False):
+        if value.device != device:
+            raise KernelError(f"conv: {name} is on {value.device}, but {names[0]} is on {device}: move one.")
+
+
+_NAMES = ("grad", "x", "sh", "weight", "center", "neighbor", "row_ptr", "transpose")
 _NO_INDICES = (None,) * 5  # center, neighbor, row_ptr, transpose, spec
 
 

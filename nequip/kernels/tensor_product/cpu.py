@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from functools import cache
 
 import torch
@@ -11,7 +10,7 @@ from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
 from nequip.kernels.native.build import build_library
 from nequip.kernels.native.compiler import INSTRUCTION_SETS, find_compiler, instruction_set
-from nequip.kernels.native.library import CSRC, load_operators
+from nequip.kernels.native.library import CSRC, load_kernel, load_operators
 from nequip.kernels.tensor_product import autograd
 from nequip.kernels.tensor_product.autograd import parse
 from nequip.kernels.tensor_product.cpu_source import Order, cpu_source
@@ -28,13 +27,22 @@ def convolve(
     edges: Edges,
     spec: TensorProductSpec,
 ) -> Float[Tensor, "row component_out"]:
-    """The sum on the CPU, through the operator; see nequip.kernels.tensor_product.convolve."""
+    """The sum on the CPU, through the operator; see nequip.kernels.tensor_product.convolve.
+
+    Raises:
+        KernelError: as `prepare`, and for edges that the operator finds wrong.
+    """
     prepare(spec.text, x.dtype)
-    return torch.ops.nequip.conv(x, sh, weight, *edges, spec.text)
+    try:
+        return torch.ops.nequip.conv(x, sh, weight, *edges, spec.text)
+    except RuntimeError as error:
+        _, ours, problem = str(error).partition("conv: ")
+        if not ours:
+            raise
+        raise KernelError(f"convolve: {problem.splitlines()[0]}.") from error
 
 
 @torch.compiler.assume_constant_result
-@cache
 def prepare(spec: str, dtype: torch.dtype) -> None:
     """Build and load what the sum and its gradient need.
 
@@ -58,8 +66,4 @@ def _load(spec: str, dtype: torch.dtype, order: Order) -> None:
     scalar, size = SCALARS[dtype]
     source = cpu_source(parse(spec), scalar, order)
     path = build_library(source, INSTRUCTION_SETS[instruction_set()], find_compiler(), CSRC)
-    load = load_operators().nequip_load_conv
-    load.restype = ctypes.c_char_p
-    problem = load(spec.encode(), size, str(path).encode())
-    if problem is not None:
-        raise KernelError(f"{problem.decode()}: remove that file, and it is built again.")
+    load_kernel(spec, size, path)

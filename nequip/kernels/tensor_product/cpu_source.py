@@ -7,17 +7,12 @@ for each input block, so that no function grows beyond what a compiler handles w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from math import sqrt
 from typing import Literal
 
-import numpy as np
-
-from nequip.kernels.tensor_product.spec import Path, TensorProductSpec
-from nequip.o3 import wigner_3j_array
+from nequip.kernels.tensor_product.layout import Column, PathLayout, path_layouts
+from nequip.kernels.tensor_product.spec import TensorProductSpec
 
 Order = Literal["first", "second"]
-_Column = dict[int, list[tuple[int, float]]]  # i -> [(j, C_ijk)] of one output component
 
 
 def cpu_source(spec: TensorProductSpec, scalar: str, order: Order) -> str:
@@ -74,61 +69,6 @@ _DOUBLE_BACKWARD = _Kind(
 )
 
 
-@dataclass(frozen=True)
-class _PathLayout:
-    """Where a path reads and writes, and its nonzero coefficients."""
-
-    path: Path
-    dim_in: int  # components of its input
-    weight: int  # first column of its weights
-    harmonic: int  # first component of its harmonics
-    out: int  # column of its first component and channel
-    stride: int  # columns from one component of the output to the next
-    entries: tuple[tuple[int, int, int, float], ...]  # (i, j, k, C_ijk)
-
-    def column(self, k: int) -> str:
-        """Where component k of the output lies, for channels from u."""
-        return f"{self.out + k * self.stride} + u"
-
-    @cached_property
-    def harmonics(self) -> list[int]:
-        """Components of the harmonic that occur."""
-        return sorted({j for _, j, _, _ in self.entries})
-
-    @cached_property
-    def by_output(self) -> dict[int, _Column]:
-        """k -> i -> [(j, C_ijk)]."""
-        table: dict[int, _Column] = {}
-        for i, j, k, value in self.entries:
-            table.setdefault(k, {}).setdefault(i, []).append((j, value))
-        return table
-
-
-def path_layouts(spec: TensorProductSpec) -> list[_PathLayout]:
-    """Every path with its places in the arrays."""
-    harmonics = spec.irreps_sh.blocks()
-    outputs = {block.irrep: block for block in spec.irreps_out.blocks()}
-    first_channel: dict[int, int] = {}
-    used = dict.fromkeys(outputs, 0)
-    for index in spec.output_order:
-        path = spec.paths[index]
-        first_channel[index] = used[path.irrep_out]
-        used[path.irrep_out] += spec.channels(path)
-    layouts: list[_PathLayout] = []
-    weight = 0
-    for index, path in enumerate(spec.paths):
-        block, harmonic = outputs[path.irrep_out], harmonics[path.block_sh]
-        left = spec.irreps_in.terms[path.block_in][1]
-        coupling = sqrt(path.irrep_out.dim) * wigner_3j_array(left.l, harmonic.irrep.l, path.irrep_out.l)
-        entries = tuple(
-            (int(i), int(j), int(k), float(coupling[i, j, k])) for i, j, k in np.argwhere(coupling)
-        )
-        out = block.offset + first_channel[index]
-        layouts.append(_PathLayout(path, left.dim, weight, harmonic.offset, out, block.mul, entries))
-        weight += spec.channels(path)
-    return layouts
-
-
 class _Writer:
     """Writes the functions of one spec; knows which couplings M_ik it has asked for."""
 
@@ -142,7 +82,7 @@ class _Writer:
                 for terms in column.values():
                     self._coupling(layout, terms)
 
-    def _coupling(self, layout: _PathLayout, terms: list[tuple[int, float]]) -> tuple[str, int]:
+    def _coupling(self, layout: PathLayout, terms: list[tuple[int, float]]) -> tuple[str, int]:
         """Sign and number of `Σ_j C_ijk Y_j`; equal sums have one number, whatever their sign."""
         sign = "+" if terms[0][1] > 0 else "-"
         key = tuple((layout.harmonic + j, value if sign == "+" else -value) for j, value in terms)
@@ -203,7 +143,7 @@ class _Writer:
             lines += [f"  add<N>(dx + {columns[i]}, d{i});" for i in components]
         return "\n".join([*lines, "}"])
 
-    def _forward(self, layout: _PathLayout) -> list[str]:
+    def _forward(self, layout: PathLayout) -> list[str]:
         """`out_k += w Σ_i M_ik x_i`; the weight goes to the side with fewer components."""
         lines: list[str] = []
         weigh_input = layout.dim_in < layout.path.irrep_out.dim
@@ -212,15 +152,15 @@ class _Writer:
         for k, column in layout.by_output.items():
             total = self._contraction(layout, column, {"M": "z" if weigh_input else "x"})
             lines.append(
-                f"    add<N>(out + {layout.column(k)}, {total if weigh_input else f'w * ({total})'});"
+                f"    add<N>(out + {_column(layout, k)}, {total if weigh_input else f'w * ({total})'});"
             )
         return lines
 
-    def _backward(self, layout: _PathLayout) -> list[str]:
+    def _backward(self, layout: PathLayout) -> list[str]:
         """`dx_i += Σ_k M_ik w g_k`; `dw = Σ_j Y_j q_j`; `dY_j = Σ_u w q_j`."""
         lines: list[str] = []
         for k, column in layout.by_output.items():
-            lines.append(f"    const auto g{k} = load<N>(grad + {layout.column(k)}), gw{k} = g{k} * w;")
+            lines.append(f"    const auto g{k} = load<N>(grad + {_column(layout, k)}), gw{k} = g{k} * w;")
             lines += self._input_gradient(layout, column, {"M": f"gw{k}"})
         lines += self._products(layout, "x")
         lines.append(
@@ -229,16 +169,16 @@ class _Writer:
         lines += [f"    add<N>(sums + {layout.harmonic + j} * LANES, w * qx{j});" for j in layout.harmonics]
         return lines
 
-    def _double_backward(self, layout: _PathLayout) -> list[str]:
+    def _double_backward(self, layout: PathLayout) -> list[str]:
         """The same with one of x, Y, w at a time replaced by its direction a, b, c."""
         lines = [f"    const auto c = load<N>(direction.weight + {layout.weight} + u);"]
         for k, column in layout.by_output.items():
-            lines.append(f"    const auto g{k} = load<N>(grad + {layout.column(k)});")
+            lines.append(f"    const auto g{k} = load<N>(grad + {_column(layout, k)});")
             lines.append(f"    {{ const auto gw = g{k} * w, gc = g{k} * c;")
             lines += self._input_gradient(layout, column, {"Mb": "gw", "M": "gc"})
             turned = self._contraction(layout, column, {"M": "a", "Mb": "x"})
             plain = self._contraction(layout, column, {"M": "x"})
-            lines.append(f"    add<N>(dgrad + {layout.column(k)}, w * ({turned}) + c * ({plain})); }}")
+            lines.append(f"    add<N>(dgrad + {_column(layout, k)}, w * ({turned}) + c * ({plain})); }}")
         lines += self._products(layout, "x") + self._products(layout, "a")
         total = self._over_harmonics(layout, {"Y": "qa", "Yb": "qx"})
         lines.append(f"    store<N>(dweight + {layout.weight} + u, {total});")
@@ -248,7 +188,7 @@ class _Writer:
         ]
         return lines
 
-    def _contraction(self, layout: _PathLayout, column: _Column, factors: dict[str, str]) -> str:
+    def _contraction(self, layout: PathLayout, column: Column, factors: dict[str, str]) -> str:
         """`Σ_i M_ik x_i` as text, for each pair of couplings and features."""
         terms: list[str] = []
         for table, name in factors.items():
@@ -257,7 +197,7 @@ class _Writer:
                 terms.append(f"{sign} {table}[{number} * LANES] * {name}{i}")
         return " ".join(terms).removeprefix("+ ")
 
-    def _input_gradient(self, layout: _PathLayout, column: _Column, factors: dict[str, str]) -> list[str]:
+    def _input_gradient(self, layout: PathLayout, column: Column, factors: dict[str, str]) -> list[str]:
         lines: list[str] = []
         for i, entries in column.items():
             sign, number = self._coupling(layout, entries)
@@ -265,7 +205,7 @@ class _Writer:
                 lines.append(f"      d{i} {sign}= {table}[{number} * LANES] * {grad};")
         return lines
 
-    def _products(self, layout: _PathLayout, name: str) -> list[str]:
+    def _products(self, layout: PathLayout, name: str) -> list[str]:
         """`q_j = Σ_ik C_ijk g_k x_i`, summed over channels later: once for each j, not for each (i, k)."""
         lines = [f"    Vector<N> q{name}{j} = {{}};" for j in layout.harmonics]
         for k, column in layout.by_output.items():
@@ -276,9 +216,14 @@ class _Writer:
                 lines.append("    }")
         return lines
 
-    def _over_harmonics(self, layout: _PathLayout, factors: dict[str, str]) -> str:
+    def _over_harmonics(self, layout: PathLayout, factors: dict[str, str]) -> str:
         return " + ".join(
             f"{table}[{layout.harmonic + j} * LANES] * {name}{j}"
             for table, name in factors.items()
             for j in layout.harmonics
         )
+
+
+def _column(layout: PathLayout, k: int) -> str:
+    """Where component k of the output lies, for channels from u."""
+    return f"{layout.out + k * layout.stride} + u"

@@ -32,6 +32,11 @@ class TensorProductSpec:
     irreps_sh: Irreps
     paths: tuple[Path, ...]
 
+    def __post_init__(self) -> None:
+        # What convolve reads is there from the start: torch.compile cannot follow a cached property of
+        # Python 3.11, which takes a lock.
+        _ = self.text, self.num_weights
+
     @staticmethod
     def full(irreps_in: Irreps, irreps_sh: Irreps, keep: Collection[Irrep] | Irreps) -> TensorProductSpec:
         """Every path whose output is in `keep`, ordered by input block, harmonic block, l_out."""
