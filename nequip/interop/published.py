@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from nequip.errors import CheckpointError, did_you_mean
+from nequip.kernels.backend import Backend
 from nequip.model.card import DtypeName, dtype_name
 from nequip.model.checkpoint import load_weights
 from nequip.model.potential import Potential
@@ -33,7 +34,10 @@ _NOT_THE_MODEL = {"architecture", "_target_", "seed", "model_dtype", "compile_mo
 
 
 def from_published(
-    config: Mapping[str, Any], state: Mapping[str, NDArray[Any]], dtype: str | torch.dtype | None = None
+    config: Mapping[str, Any],
+    state: Mapping[str, NDArray[Any]],
+    dtype: str | torch.dtype | None = None,
+    backend: Backend = "auto",
 ) -> Potential:
     """A potential with the weights of a published package: the same weights give the same numbers.
 
@@ -41,6 +45,7 @@ def from_published(
         config: the published model's arguments, with `architecture` (nequip, allegro, mace, ...).
         state: its state dict as arrays; prefixes of wrappers (`model.func.` and such) may be there.
         dtype: float32 or float64 of the result; by default the configuration's `model_dtype`.
+        backend: of the kernels.
 
     Raises:
         CheckpointError: for an architecture, an option or weights that we cannot take over.
@@ -54,7 +59,7 @@ def from_published(
         )
     importer: Importer = points[architecture].load()
     conversion = importer(config, state, dtype_name(dtype or config.get("model_dtype", "float32")))
-    potential = build_potential(conversion.config)
+    potential = build_potential(conversion.config.model_copy(update={"backend": backend}))
     load_weights(potential, conversion.weights, f"published {architecture}")
     return potential.eval()
 

@@ -14,6 +14,7 @@ from nequip.data.frame import Frame
 from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.errors import CheckpointError, ModelError
 from nequip.interop import from_published
+from nequip.kernels.backend import Backend
 from nequip.nn.derivatives import Prediction
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("nequip_*.npz"))
@@ -30,8 +31,12 @@ class Golden:
             key.removeprefix("state/"): v for key, v in self.arrays.items() if key.startswith("state/")
         }
 
-    def predict(self, structure: str, dtype: str) -> Prediction:
-        potential = from_published(self.config, self.state, dtype=dtype)
+    def predict(
+        self, structure: str, dtype: str, backend: Backend = "auto", *, tables: bool = False
+    ) -> Prediction:
+        potential = from_published(self.config, self.state, dtype, backend)
+        if tables:
+            potential.tabulate_radial()
         part = {
             key: self.arrays[f"struct/{structure}/{key}"] for key in ("numbers", "positions", "cell", "pbc")
         }
@@ -46,21 +51,23 @@ class Golden:
         }
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_float64_agrees_to_1e_10(path, structure):
+def test_float64_agrees_to_1e_10(path, structure, backend):
     golden = Golden(path)
-    prediction = golden.predict(structure, "float64")._asdict()
+    prediction = golden.predict(structure, "float64", backend)._asdict()
     for name, expected in golden.expected(structure).items():
         actual = prediction[name].reshape(expected.shape)
         torch.testing.assert_close(actual, expected, atol=1e-10, rtol=1e-12, equal_nan=True, msg=name)
 
 
+@pytest.mark.parametrize(("backend", "tables"), [("reference", False), ("cpu", False), ("cpu", True)])
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_float32_agrees_to_5e_5_relative(path, structure):
+def test_float32_agrees_to_5e_5_relative(path, structure, backend, tables):
     golden = Golden(path)
-    prediction = golden.predict(structure, "float32")._asdict()
+    prediction = golden.predict(structure, "float32", backend, tables=tables)._asdict()
     for name, expected in golden.expected(structure).items():
         actual = prediction[name].reshape(expected.shape)
         scale = float(expected.nan_to_num().abs().max())
