@@ -13,6 +13,7 @@ from nequip.kernels.tensor_product.tabulated import WeightTable, convolve_tabula
 from nequip.nn.gate import Gate
 from nequip.nn.linear import IrrepsLinear, TypeLinear
 from nequip.nn.mlp import ScalarMLP
+from nequip.nn.pieces import in_pieces
 from nequip.nn.radial_table import RadialFunction, tabulate
 from nequip.o3 import Irreps
 from nequip.typing import Float, Tensor
@@ -100,11 +101,23 @@ class InteractionLayer(torch.nn.Module):
             )
         else:
             assert radial is not None
-            message = convolve(source, sh, self.radial(radial), edges, spec=self.spec, backend=self.backend)
+            message = self._sum_messages(source, sh, radial, edges)
         out = self.linear_out(message)
         if self.self_connection is not None:
             out = out + self.self_connection(h, graph.types, type_features)
         return self.gate(out)
+
+    def _sum_messages(
+        self,
+        source: Float[Tensor, "atom component_in"],
+        sh: Float[Tensor, "edge component_sh"],
+        radial: Float[Tensor, "edge bessel"],
+        edges: Edges,
+    ) -> Float[Tensor, "atom component_message"]:
+        def message(sh: Tensor, radial: Tensor, edges: Edges) -> Tensor:
+            return convolve(source, sh, self.radial(radial), edges, spec=self.spec, backend=self.backend)
+
+        return message(sh, radial, edges) if self.training else in_pieces(message, sh, radial, edges)
 
 
 def _any_irrep(irreps_in: Irreps, irreps_sh: Irreps) -> Irreps:
