@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from functools import cache
 from importlib.util import find_spec
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from nequip.errors import KernelError
+from nequip.errors import KernelError, did_you_mean
 from nequip.kernels.native.compiler import find_compiler, instruction_set
 
 Backend = Literal["auto", "reference", "compiled", "cpu", "triton"]
@@ -29,6 +29,11 @@ def choose(requested: Backend, device: str) -> Choice:
     Raises:
         KernelError: when the one that was asked for cannot run there.
     """
+    if requested not in get_args(Backend):
+        near = did_you_mean(requested, get_args(Backend))
+        raise KernelError(
+            f"there is no backend {requested!r}{near}: choose one of {', '.join(get_args(Backend))}."
+        )
     if requested == "auto":
         choice = _fastest(device)
         logger.info("kernels on %s: backend %s, %s", device, *choice)

@@ -47,13 +47,13 @@ class InteractionLayer(torch.nn.Module):
         self.gate = Gate(reachable, everything)
         self.spec = TensorProductSpec.full(irreps_in, irreps_sh, self.gate.irreps_in)
         self.backend: Backend = backend
-        self.linear_in = IrrepsLinear(irreps_in, irreps_in, dtype)
+        self.linear_in = IrrepsLinear(irreps_in, irreps_in, dtype, backend)
         self.radial = ScalarMLP([*radial_widths, self.spec.num_weights], dtype)
-        self.linear_out = IrrepsLinear(self.spec.irreps_out, self.gate.irreps_in, dtype)
+        self.linear_out = IrrepsLinear(self.spec.irreps_out, self.gate.irreps_in, dtype, backend)
         self.self_connection = (
             None
             if num_type_features is None
-            else TypeLinear(irreps_in, num_type_features, self.gate.irreps_in, dtype)
+            else TypeLinear(irreps_in, num_type_features, self.gate.irreps_in, dtype, backend)
         )
         self.register_buffer("norm", avg_num_neighbors.rsqrt().to(dtype), persistent=False)
         self.register_buffer("knots", None, persistent=False)

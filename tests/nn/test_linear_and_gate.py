@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from nequip.errors import ConfigError
+from nequip.kernels.linear.reference import MANY_TYPES
 from nequip.nn.gate import Gate
-from nequip.nn.linear import MANY_TYPES, IrrepsLinear, TypeLinear
+from nequip.nn.linear import IrrepsLinear, TypeLinear
 from nequip.nn.mlp import ScalarMLP
 from nequip.nn.per_type import per_type_tensor
 from nequip.o3 import Irreps, wigner_d
@@ -41,8 +42,10 @@ def layers():
     linear = IrrepsLinear(HIDDEN, Irreps("3x0e+2x1o+1x3o"), torch.float64)
     per_type = TypeLinear(HIDDEN, 3, Irreps("3x0e+2x1o+1x3o"), torch.float64)
     return [
-        pytest.param(linear, linear.irreps_in, linear.irreps_out, id="IrrepsLinear"),
-        pytest.param(lambda x: per_type(x, types, embedding), HIDDEN, per_type.irreps_out, id="TypeLinear"),
+        pytest.param(linear, linear.spec.irreps_in, linear.spec.irreps_out, id="IrrepsLinear"),
+        pytest.param(
+            lambda x: per_type(x, types, embedding), HIDDEN, per_type.spec.irreps_out, id="TypeLinear"
+        ),
         pytest.param(gate, gate.irreps_in, gate.irreps_out, id="Gate"),
     ]
 

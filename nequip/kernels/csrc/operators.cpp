@@ -3,10 +3,13 @@
 #include <torch/csrc/stable/library.h>
 
 #include "conv_operators.h"
+#include "linear_operators.h"
 #include "segment_operators.h"
 
 #define INDICES "Tensor center, Tensor neighbor, Tensor row_ptr, Tensor transpose, str spec"
 STABLE_TORCH_LIBRARY(nequip, m) {
+  m.def("map_irreps(Tensor x, Tensor weight, Tensor types, str spec, bool transposed) -> Tensor");
+  m.def("map_irreps_weight(Tensor x, Tensor grad, Tensor types, int num_types, str spec) -> Tensor");
   m.def("segment_sum(Tensor values, Tensor row_ptr) -> Tensor");
   m.def("conv(Tensor x, Tensor sh, Tensor weight, " INDICES ") -> Tensor");
   m.def("conv_backward(Tensor grad, Tensor x, Tensor sh, Tensor weight, " INDICES ") -> (Tensor, Tensor, Tensor)");
@@ -19,6 +22,8 @@ STABLE_TORCH_LIBRARY(nequip, m) {
       "Tensor weight, " INDICES ") -> (Tensor, Tensor, Tensor, Tensor)");
 }
 STABLE_TORCH_LIBRARY_IMPL(nequip, CPU, m) {
+  m.impl("map_irreps", TORCH_BOX(&map_irreps));
+  m.impl("map_irreps_weight", TORCH_BOX(&map_irreps_weight));
   m.impl("segment_sum", TORCH_BOX(&segment_sum));
   m.impl("conv", TORCH_BOX(&conv));
   m.impl("conv_backward", TORCH_BOX(&conv_backward));

@@ -2,7 +2,7 @@
 
 A library appears under its name only when it is whole. Processes that want the same one wait for the
 first; what a killed build leaves behind is a file that nobody reads. A digest beside each library
-tells a damaged one, which is then built again.
+tells a damaged or foreign one, which is then built again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _build(source: str, path: Path, flags: tuple[str, ...], compiler: Compiler) 
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         compiler.compile(text, unfinished, flags)
-        _record(path).write_text(_digest(unfinished.read_bytes()))
+        _record(path).write_text(_seal(path, unfinished.read_bytes()))
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -67,13 +67,18 @@ def _build(source: str, path: Path, flags: tuple[str, ...], compiler: Compiler) 
 
 def _is_whole(path: Path) -> bool:
     try:
-        return _digest(path.read_bytes()) == _record(path).read_text()
+        return _seal(path, path.read_bytes()) == _record(path).read_text()
     except OSError:
         return False
 
 
 def _record(path: Path) -> Path:
     return path.with_suffix(".sha256")
+
+
+def _seal(path: Path, content: bytes) -> str:
+    """With the name in it, so that a library that was copied over another one with its record is told."""
+    return _digest(path.name.encode() + content)
 
 
 def _digest(content: bytes) -> str:

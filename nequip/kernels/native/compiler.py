@@ -56,15 +56,22 @@ def find_compiler() -> Compiler:
     """
     for name in CANDIDATES:
         path = shutil.which(name)
-        if path is None:
-            continue
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return Compiler(path, done.stdout.splitlines()[0])
+        version = None if path is None else _version(path)
+        if path is not None and version is not None:
+            return Compiler(path, version)
     raise KernelError(
         f"there is no C++ compiler here (looked for {', '.join(CANDIDATES)}), which backend cpu builds its "
         "kernels with: install g++ 12 or clang 15 or newer, or choose backend reference."
     )
+
+
+def _version(path: str) -> str | None:
+    """The first line that a compiler says of itself, if it runs here."""
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return next(iter(done.stdout.splitlines()), None) if done.returncode == 0 else None
 
 
 def instruction_set() -> str:

@@ -10,7 +10,7 @@ import torch
 
 from nequip.errors import KernelError
 from nequip.kernels.native.build import build_library
-from nequip.kernels.native.compiler import find_compiler
+from nequip.kernels.native.compiler import INSTRUCTION_SETS, find_compiler, instruction_set
 
 CSRC = Path(__file__).parents[1] / "csrc"
 
@@ -27,6 +27,8 @@ def load_operators() -> ctypes.CDLL:
     """
     root = Path(torch.__file__).parent
     flags = (
+        "-O3",  # for loops over channels that a compiler can put in vectors by itself
+        *INSTRUCTION_SETS[instruction_set()],
         f"-DTORCH_TARGET_VERSION={TARGET_VERSION}",
         f"-I{root / 'include'}",
         f"-I{root / 'include/torch/csrc/api/include'}",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
-from nequip.errors import KernelError
-from nequip.kernels.backend import Backend, choose
+from nequip.kernels.backend import Backend
+from nequip.kernels.dispatch import chosen_backend
 from nequip.kernels.edges import Edges
 from nequip.kernels.tensor_product import cpu, reference
+from nequip.kernels.tensor_product.checks import check_arrays, check_edges
 from nequip.kernels.tensor_product.spec import Path, TensorProductSpec
 from nequip.typing import Float, Tensor
 
@@ -37,37 +36,10 @@ def convolve(
     Raises:
         KernelError: for a backend that cannot run here, and for arrays that do not fit `spec`.
     """
-    _check(x, sh, weight, edges, spec)
+    weights = {"weight": (weight, (edges.neighbor.numel(), spec.num_weights), x.dtype)}
+    check_arrays(x, sh, edges, spec, weights)
     chosen = chosen_backend(backend, x.device.type)
     if chosen == "cpu":
         return cpu.convolve(x, sh, weight, edges, spec)
+    check_edges(edges, x.shape[0])
     return reference.convolve(x, sh, weight, edges, spec)
-
-
-@torch.compiler.assume_constant_result
-def chosen_backend(requested: Backend, device: str) -> Backend:
-    """`choose`, as a constant of whatever is compiled: a compiler of graphs cannot look for one of C++."""
-    return choose(requested, device).name
-
-
-def _check(x: Tensor, sh: Tensor, weight: Tensor, edges: Edges, spec: TensorProductSpec) -> None:
-    if not spec.paths:
-        raise KernelError(f"convolve: {spec} has no paths: keep an irrep of the product.")
-    num_edges = edges.neighbor.numel()
-    widths = {"x": spec.irreps_in.dim, "sh": spec.irreps_sh.dim, "weight": spec.num_weights}
-    for (name, width), value in zip(widths.items(), (x, sh, weight), strict=True):
-        rows = value.shape[0] if name == "x" and value.dim() else num_edges
-        if value.shape != (rows, width):
-            raise KernelError(f"convolve: {name} is {list(value.shape)}, not {[rows, width]}, for {spec}.")
-        if value.dtype != x.dtype or value.device != x.device:
-            raise KernelError(
-                f"convolve: {name} is {value.dtype} on {value.device} where x is {x.dtype} on {x.device}."
-            )
-    for name, value in edges._asdict().items():
-        if value.dim() != 1 or (value.shape[0] != num_edges if name != "row_ptr" else value.shape[0] == 0):
-            expected = "[row + 1]" if name == "row_ptr" else [num_edges]
-            raise KernelError(f"convolve: {name} is {list(value.shape)}, not {expected}.")
-        if value.dtype != torch.int64 or value.device != x.device:
-            raise KernelError(
-                f"convolve: {name} is {value.dtype} on {value.device}, not torch.int64 on {x.device}."
-            )

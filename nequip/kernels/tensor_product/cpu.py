@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -33,13 +36,22 @@ def convolve(
         KernelError: as `prepare`, and for edges that the operator finds wrong.
     """
     prepare(spec.text, x.dtype)
+    return call(torch.ops.nequip.conv, x, sh, weight, *edges, spec.text)
+
+
+def call(operator: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """The operator's result, its complaints as ours.
+
+    Raises:
+        KernelError: for what it finds wrong with its arguments.
+    """
     try:
-        return torch.ops.nequip.conv(x, sh, weight, *edges, spec.text)
+        return operator(*arguments)
     except RuntimeError as error:
-        _, ours, problem = str(error).partition("conv: ")
-        if not ours:
+        problem = re.search(r"\bconv(_table)?: (.*)", str(error))
+        if problem is None:
             raise
-        raise KernelError(f"convolve: {problem.splitlines()[0]}.") from error
+        raise KernelError(f"convolve: {problem[2]}.") from error
 
 
 @torch.compiler.assume_constant_result

@@ -1,4 +1,4 @@
-"""Where the paths of a convolution lie in its arrays, and their coefficients: what source is generated from."""
+"""Where the paths of a convolution lie in its arrays, and their coefficients: what source is made from."""
 
 from __future__ import annotations
 

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from nequip.kernels.backend import Backend, choose
+from nequip.kernels.backend import Backend
+from nequip.kernels.dispatch import chosen_backend
 from nequip.kernels.edges import Edges
 from nequip.kernels.tensor_product import convolve, cpu
-from nequip.kernels.tensor_product.autograd import parse
+from nequip.kernels.tensor_product.autograd import check_devices, parse
+from nequip.kernels.tensor_product.checks import check_arrays
 from nequip.kernels.tensor_product.spec import TensorProductSpec
 from nequip.typing import Float, Tensor
 
@@ -88,25 +90,39 @@ def convolve_tabulated(
     Raises:
         KernelError: as `convolve`.
     """
-    if choose(backend, x.device.type).name == "cpu":
+    num_edges, columns = edges.neighbor.numel(), spec.num_weights
+    weights = {
+        "position": (position, (num_edges,), torch.float64),
+        "knots": (knots, ("knot", 3, columns), x.dtype),
+    }
+    check_arrays(x, sh, edges, spec, weights)
+    if chosen_backend(backend, x.device.type) == "cpu":
         cpu.prepare(spec.text, x.dtype)
         _register()
-        return torch.ops.nequip.conv_table(x, sh, position, knots, *edges, spec.text)
+        return cpu.call(torch.ops.nequip.conv_table, x, sh, position, knots, *edges, spec.text)
     return convolve(x, sh, evaluate(knots, position), edges, spec=spec, backend=backend)
 
 
 @torch.compiler.assume_constant_result
-@cache
 def _register() -> None:
+    _register_once()
+
+
+@cache
+def _register_once() -> None:
     """Shapes and derivatives of the operators, once their library is loaded."""
     ops = torch.ops.nequip
 
-    def fake_value(x: Tensor, sh: Tensor, position: Tensor, knots: Tensor, *indices: Any) -> Tensor:
-        row_ptr, spec = indices[2], indices[4]
+    names = ("x", "sh", "position", "knots", "center", "neighbor", "row_ptr", "transpose")
+
+    def fake_value(*arguments: Any) -> Tensor:
+        check_devices(names, arguments)
+        x, row_ptr, spec = arguments[0], arguments[6], arguments[8]
         return x.new_empty(row_ptr.shape[0] - 1, parse(spec).irreps_out.dim)
 
-    def fake_gradient(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-        return tuple(value.new_empty(value.shape) for value in arguments[:3])
+    def fake_gradient(*arguments: Any) -> tuple[Tensor, ...]:
+        check_devices(("grad", *names), arguments)
+        return tuple(value.new_empty(value.shape) for value in arguments[1:4])
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:-1])
