@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from allegro.config import PRESETS as ALLEGRO_PRESETS
 from generators.fields import declared_fields
 from generators.markdown import code, table
 from nequip.config.explain import BOUNDS, expectation
@@ -36,10 +37,19 @@ def key_tables() -> str:
 
 def preset_table() -> str:
     """What the sizes of NequIP stand for."""
-    keys = list(dict.fromkeys(key for preset in PRESETS.values() for key in preset))
-    rows = [[size, *(_plain(preset[key]) for key in keys)] for size, preset in PRESETS.items()]
     common = ", ".join(code(f"{key}: {_plain(value)}") for key, value in PRESET_COMMON.items())
-    return table(["size", *map(code, keys)], rows) + f"\n\nAll of them: {common}."
+    return f"{_presets(PRESETS)}\n\nAll of them: {common}."
+
+
+def allegro_preset_table() -> str:
+    """What the sizes of Allegro stand for."""
+    return _presets(ALLEGRO_PRESETS)
+
+
+def _presets(presets: dict[str, dict[str, Any]]) -> str:
+    keys = list(dict.fromkeys(key for preset in presets.values() for key in preset))
+    rows = [[size, *(_plain(preset[key]) for key in keys)] for size, preset in presets.items()]
+    return table(["size", *map(code, keys)], rows)
 
 
 def _tree(path: str, schema: type[BaseModel]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from generators.benchmarks import benchmark_tables
 from generators.commands import help_texts
-from generators.configuration import key_tables, preset_table
+from generators.configuration import allegro_preset_table, key_tables, preset_table
 from generators.data import label_table, set_table
 from generators.docstrings import complete_docstring, shorten_signature, skip_fields
 
@@ -27,6 +27,7 @@ PAGES = {
     "label-keys": label_table,
     "named-sets": set_table,
     "presets": preset_table,
+    "allegro-presets": allegro_preset_table,
 }
 
 

@@ -23,7 +23,7 @@ def declared_fields(kind: type) -> dict[str, Field]:
     """By name, those of the base classes first."""
     found: dict[str, Field] = {}
     for base in reversed(kind.__mro__):
-        if base.__module__.startswith("nequip"):
+        if base.__module__.partition(".")[0] in ("nequip", "allegro", "mace_ext"):
             found |= {field.name: field for field in _parse(textwrap.dedent(inspect.getsource(base)))}
     return found
 

@@ -1,8 +1,8 @@
-"""What importers of published weights share: dispatch, prefixes, common configuration keys."""
+"""What importers of published weights share: dispatch, configuration keys and weights that models share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from nequip.model.card import DtypeName, dtype_name
 from nequip.model.checkpoint import load_weights
 from nequip.model.potential import Potential
 from nequip.model.registry import ModelConfig, build_potential
+from nequip.nn.mlp import ScalarMLP
+from nequip.nn.per_type import ScaleShift
 
 GROUP = "nequip.importers"
 _PREFIXES = ("state/", "training_module.", "sole_model.", "model.func.", "model.", "func.")
@@ -111,3 +113,48 @@ def strip_prefix(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             name = shorter
         stripped[name] = value
     return stripped
+
+
+def take(state: Mapping[str, torch.Tensor], key: str, shape: Sequence[int] | None = None) -> torch.Tensor:
+    """The tensor of that name, and of that shape where one is given.
+
+    Raises:
+        CheckpointError: where there is none.
+    """
+    if key not in state:
+        raise CheckpointError(f"the published weights have no {key!r}: their configuration is another.")
+    value = state[key]
+    if shape is not None and tuple(value.shape) != tuple(shape):
+        raise CheckpointError(
+            f"the published weights {key!r} are {tuple(value.shape)}, but the configuration asks for "
+            f"{tuple(shape)}: it is that of another model."
+        )
+    return value
+
+
+def take_flat(state: Mapping[str, torch.Tensor], key: str, size: int) -> torch.Tensor:
+    """The numbers in the tensor of that name, in a row; raises as `take` does."""
+    return take({key: take(state, key).flatten()}, key, (size,))
+
+
+def mlp_weights(
+    state: Mapping[str, torch.Tensor], theirs: str, mlp: ScalarMLP, ours: str
+) -> dict[str, torch.Tensor]:
+    """The matrices of an MLP; theirs are numbered with the activations between, if there are any."""
+    linear = mlp.activation is None and len(mlp.weights) > 1
+    key = f"{theirs}.mlp.weights.{{}}" if linear else f"{theirs}.mlp.{{}}.weight"
+    step = 1 if linear else 2
+    return {
+        f"{ours}.weights.{i}": take(state, key.format(step * i), weight.shape)
+        for i, weight in enumerate(mlp.weights)
+    }
+
+
+def scale_shift_weights(state: Mapping[str, torch.Tensor], own: ScaleShift) -> dict[str, torch.Tensor]:
+    """Scales and shifts of every type; where the published model has none, those it was built with."""
+    weights: dict[str, torch.Tensor] = {}
+    for name, built in (("scales", own.scales), ("shifts", own.shifts)):
+        value = state.get(f"per_type_energy_scale_shift.{name}")
+        found = built if value is None or value.numel() == 0 else value.flatten().double().expand(built.shape)
+        weights[f"scale_shift.{name}"] = found.detach().clone()
+    return weights

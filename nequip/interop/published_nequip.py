@@ -9,12 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nequip.errors import CheckpointError
-from nequip.interop.published import Conversion, from_config, strip_prefix
+from nequip.interop.published import (
+    Conversion,
+    from_config,
+    mlp_weights,
+    scale_shift_weights,
+    strip_prefix,
+    take,
+    take_flat,
+)
 from nequip.model.card import DtypeName
 from nequip.model.nequip import NequIPConfig, build
 from nequip.nn.linear import IrrepsLinear, TypeLinear
-from nequip.nn.mlp import ScalarMLP
 
 # Their name -> ours, where the meaning is the same.
 _KEYS = {
@@ -47,47 +53,27 @@ def convert(
 def _weights(config: NequIPConfig, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Rename and reshape; per irrep their flat weights are [channels_in, (scalars,) channels_out]."""
     model = build(config)
-    weights = {"type_embedding": _take(state, "type_embed.embed_module.weight")}
-    weights["bessel.roots"] = _take(state, "bessel_encode.bessel_weights").flatten()
+    weights = {"type_embedding": take(state, "type_embed.embed_module.weight")}
+    weights["bessel.roots"] = take(state, "bessel_encode.bessel_weights").flatten()
     for index, layer in enumerate(model.layers):
         theirs, ours = f"layer{index}_convnet.conv", f"layers.{index}"
         linear_in, linear_out, connection = layer.linear_in, layer.linear_out, layer.self_connection
-        weights |= _split(_take(state, f"{theirs}.linear_1.weight"), linear_in, f"{ours}.linear_in")
-        weights |= _split(_take(state, f"{theirs}.linear_2.weight"), linear_out, f"{ours}.linear_out")
+        weights |= _split(state, f"{theirs}.linear_1.weight", linear_in, f"{ours}.linear_in")
+        weights |= _split(state, f"{theirs}.linear_2.weight", linear_out, f"{ours}.linear_out")
         if connection is not None:
-            weights |= _split(_take(state, f"{theirs}.sc.weight"), connection, f"{ours}.self_connection")
-        weights |= _mlp(state, f"{theirs}.edge_mlp", layer.radial, f"{ours}.radial")
-    weights |= _mlp(state, "per_atom_energy_readout.mlp_module", model.readout, "readout")
-    for name, own in (("scales", model.scale_shift.scales), ("shifts", model.scale_shift.shifts)):
-        value = state.get(f"per_type_energy_scale_shift.{name}")
-        found = own if value is None or value.numel() == 0 else value.flatten().double().expand(own.shape)
-        weights[f"scale_shift.{name}"] = found.detach().clone()
-    return weights
+            weights |= _split(state, f"{theirs}.sc.weight", connection, f"{ours}.self_connection")
+        weights |= mlp_weights(state, f"{theirs}.edge_mlp", layer.radial, f"{ours}.radial")
+    weights |= mlp_weights(state, "per_atom_energy_readout.mlp_module", model.readout, "readout")
+    return weights | scale_shift_weights(state, model.scale_shift)
 
 
-def _take(state: dict[str, torch.Tensor], key: str) -> torch.Tensor:
-    if key not in state:
-        raise CheckpointError(
-            f"the published NequIP has no {key!r}: its configuration does not fit its weights."
-        )
-    return state[key]
-
-
-def _mlp(state: dict[str, torch.Tensor], theirs: str, mlp: ScalarMLP, ours: str) -> dict[str, torch.Tensor]:
-    """The matrices of an MLP; theirs are numbered with the activations between, if there are any."""
-    linear = mlp.activation is None and len(mlp.weights) > 1
-    key = f"{theirs}.mlp.weights.{{}}" if linear else f"{theirs}.mlp.{{}}.weight"
-    step = 1 if linear else 2
-    return {f"{ours}.weights.{i}": _take(state, key.format(step * i)) for i in range(len(mlp.weights))}
-
-
-def _split(flat: torch.Tensor, linear: IrrepsLinear | TypeLinear, prefix: str) -> dict[str, torch.Tensor]:
+def _split(
+    state: dict[str, torch.Tensor], theirs: str, linear: IrrepsLinear | TypeLinear, ours: str
+) -> dict[str, torch.Tensor]:
     """Cut a flat weight into one matrix for each irrep, in the order of the input irreps."""
     sizes = [weight.numel() for weight in linear.weights.values()]
-    if flat.numel() != sum(sizes):
-        raise CheckpointError(f"{prefix}: {flat.numel()} published weights do not fill {sum(sizes)} of ours.")
-    parts = flat.split(sizes)
+    parts = take_flat(state, theirs, sum(sizes)).split(sizes)
     return {
-        f"{prefix}.weights.{irrep}": part.reshape(weight.shape)
+        f"{ours}.weights.{irrep}": part.reshape(weight.shape)
         for part, (irrep, weight) in zip(parts, linear.weights.items(), strict=True)
     }

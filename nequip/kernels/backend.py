@@ -44,9 +44,21 @@ def choose(requested: Backend, device: str) -> Choice:
                 f"backend cpu cannot run on tensors on {device}: choose triton or auto, or move the model."
             )
         find_compiler()
-    if requested == "triton" and find_spec("triton") is None:
-        raise KernelError("backend triton needs the package triton, which is not installed: install it.")
+    if requested == "triton":
+        _require_triton(device)
     return Choice(requested, "as asked")
+
+
+def _require_triton(device: str) -> None:
+    if find_spec("triton") is None:
+        raise KernelError("backend triton needs the package triton, which is not installed: install it.")
+    if device == "cpu":
+        import triton
+
+        if not triton.knobs.runtime.interpret:
+            raise KernelError(
+                "backend triton cannot run on a CPU but in Triton's interpreter: choose cpu or auto."
+            )
 
 
 def _fastest(device: str) -> Choice:

@@ -9,16 +9,21 @@ import torch
 from pydantic import Field, model_validator
 
 from nequip.data.graph import AtomicGraph
+from nequip.model.assembly import (
+    NetworkConfig,
+    avg_num_neighbors,
+    fresh_weights,
+    make_card,
+    pair_potential,
+    scale_shift,
+)
 from nequip.model.card import ModelCard
-from nequip.model.cutoffs import resolve_cutoffs
 from nequip.model.potential import DTYPES, Potential
-from nequip.model.registry import Architecture, ModelConfig
+from nequip.model.registry import Architecture
 from nequip.nn.convolution import InteractionLayer
 from nequip.nn.geometry import NormalizedLength, edge_geometry
 from nequip.nn.mlp import Nonlinearity, ScalarMLP
-from nequip.nn.per_type import ScaleShift, per_type_tensor
 from nequip.nn.radial import BesselBasis, polynomial_cutoff
-from nequip.nn.zbl import ZBL
 from nequip.o3 import Irrep, Irreps, spherical_harmonics
 from nequip.typing import Float, Tensor
 
@@ -36,7 +41,7 @@ PRESET_COMMON: dict[str, Any] = {
 }
 
 
-class NequIPConfig(ModelConfig, frozen=True):
+class NequIPConfig(NetworkConfig, frozen=True):
     """The shape of a NequIP. `size` gives the published presets; any key given beside it wins."""
 
     name: Literal["nequip"] = "nequip"  # the architecture
@@ -55,9 +60,6 @@ class NequIPConfig(ModelConfig, frozen=True):
     readout_mlp_depth: int = Field(0, ge=0)  # hidden layers
     readout_mlp_width: int | None = None  # default: num_features of l = 0
     readout_mlp_nonlinearity: Nonlinearity | None = "silu"  # after each hidden layer; None: none
-    per_type_energy_scales_trainable: bool = False  # start from per_type_energy_scales and train them
-    per_type_energy_shifts_trainable: bool = False  # start from per_type_energy_shifts and train them
-    pair_potential: Literal["zbl"] | None = None  # zbl: nuclear repulsion at short distances
 
     @model_validator(mode="before")
     @classmethod
@@ -109,7 +111,7 @@ class NequIP(Potential):
         self.radial_scale = 2 * pi / config.r_max**2
 
         # Layers
-        neighbors = _per_type(config, "avg_num_neighbors", default=1.0)
+        neighbors = avg_num_neighbors(config)
         irreps_sh = Irreps((1, Irrep(degree, (-1) ** degree)) for degree in range(config.l_max + 1))
         irreps = Irreps([(type_features, Irrep(0, 1))])
         scalars = Irreps([(config.widths[0], Irrep(0, 1))])
@@ -132,12 +134,8 @@ class NequIP(Potential):
         # Readout
         hidden = [config.readout_mlp_width or irreps.dim] * config.readout_mlp_depth
         self.readout = ScalarMLP([irreps.dim, *hidden, 1], dtype, config.readout_mlp_nonlinearity)
-        self.scale_shift = ScaleShift(
-            _per_type(config, "per_type_energy_scales", default=1.0),
-            _per_type(config, "per_type_energy_shifts", default=0.0),
-            (config.per_type_energy_scales_trainable, config.per_type_energy_shifts_trainable),
-        )
-        self.zbl = ZBL(card.type_names) if config.pair_potential == "zbl" else None
+        self.scale_shift = scale_shift(config)
+        self.zbl = pair_potential(config)
 
     def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
         """Energy of each atom in eV."""
@@ -170,26 +168,10 @@ class NequIP(Potential):
         return max(layer.tabulate_radial(self.radial_basis, tolerance) for layer in self._interactions())
 
 
-def _per_type(config: NequIPConfig, key: str, *, default: float) -> Float[Tensor, " type"]:
-    value = getattr(config, key)
-    assert value != "auto", f"{key} is not resolved"
-    return per_type_tensor(value, tuple(config.type_names), default=default, key=f"model.{key}")
-
-
 def build(config: NequIPConfig) -> NequIP:
     """A NequIP with fresh weights drawn from `config.seed`, whatever was drawn before."""
-    card = ModelCard(
-        architecture="nequip",
-        config=config.shape(),
-        type_names=tuple(config.type_names),
-        r_max=config.r_max,
-        per_edge_type_cutoff=resolve_cutoffs(config).per_edge_type,
-        dtype=config.dtype,
-        energy_only=config.energy_only,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return NequIP(config, card)
+    with fresh_weights(config.seed):
+        return NequIP(config, make_card(config))
 
 
 ARCHITECTURE = Architecture("nequip", NequIPConfig, build)

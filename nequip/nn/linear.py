@@ -8,7 +8,7 @@ import torch
 
 from nequip.kernels.backend import Backend
 from nequip.kernels.linear import LinearSpec, map_irreps
-from nequip.o3 import Irreps, join
+from nequip.o3 import Irreps
 from nequip.typing import Float, Int, Tensor
 
 
@@ -30,7 +30,7 @@ class IrrepsLinear(torch.nn.Module):
 
     def forward(self, x: Float[Tensor, "atom component_in"]) -> Float[Tensor, "atom component_out"]:
         """Features of `irreps_out`."""
-        weight = join([weight.reshape(1, -1) for weight in self.weights.values()])
+        weight = torch.cat([weight.reshape(1, -1) for weight in self.weights.values()], dim=1)
         return map_irreps(x, weight, None, spec=self.spec, backend=self.backend)
 
 
@@ -67,5 +67,5 @@ class TypeLinear(torch.nn.Module):
         """Features of `irreps_out`; `embedding` holds the scalars of each type."""
         scaled = embedding * self.scale
         per_type = [torch.matmul(scaled, weight).transpose(0, 1) for weight in self.weights.values()]
-        weight = join([matrices.reshape(len(embedding), -1) for matrices in per_type])
+        weight = torch.cat([matrices.reshape(len(embedding), -1) for matrices in per_type], dim=1)
         return map_irreps(x, weight, types, spec=self.spec, backend=self.backend)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -14,25 +14,38 @@ from nequip.typing import Float, Tensor
 # Edges of a piece. With 30 paths of 32 channels in float32 their weights are 250 MB.
 PIECE = 65536
 
-Message = Callable[[Float[Tensor, "edge a"], Float[Tensor, "edge b"], Edges], Float[Tensor, "row column"]]
+Message = Callable[..., Float[Tensor, "row column"]]
 
 
 def in_pieces(
     message: Message, left: Float[Tensor, "edge a"], right: Float[Tensor, "edge b"], edges: Edges
 ) -> Float[Tensor, "row column"]:
-    """`message(left, right, edges)`, whole rows of edges at a time and once more in the backward pass.
+    """`message(left, right, edges)` by pieces, as `rows_in_pieces` takes them."""
+    return rows_in_pieces(message, edges, on_edges=(left, right))
 
-    In one go where there are few edges, and in a trace, which knows no numbers yet.
+
+def rows_in_pieces(
+    message: Message, edges: Edges, *, on_edges: Sequence[Tensor], on_rows: Sequence[Tensor] = ()
+) -> Float[Tensor, "row column"]:
+    """`message(*on_edges, *on_rows, edges)`, whole rows of edges at a time and again in the backward pass.
+
+    In one go where there are few edges, and in a trace, which knows no numbers yet. In the edges of a
+    piece centers count from its first row; neighbors stay as they are.
+
+    Args:
+        on_edges: one entry for each edge.
+        on_rows: one entry for each row.
     """
     count = edges.center.shape[0]
     if torch.compiler.is_compiling() or type(count) is not int or count <= PIECE:
-        return message(left, right, edges)
+        return message(*on_edges, *on_rows, edges)
     rows = _boundaries(edges)
-    sizes = edges.row_ptr[rows].diff().tolist()
+    edge_counts, row_counts = edges.row_ptr[rows].diff().tolist(), torch.tensor(rows).diff().tolist()
+    columns = [split(x, edge_counts, 0) for x in on_edges] + [split(x, row_counts, 0) for x in on_rows]
     parts: list[Tensor] = []
-    lefts, rights = split(left, sizes, 0), split(right, sizes, 0)
-    for n, (a, b) in enumerate(zip(lefts, rights, strict=True)):
-        part = checkpoint(message, a, b, _between(edges, rows[n], rows[n + 1]), use_reentrant=False)
+    for n, inputs in enumerate(zip(*columns, strict=True)):
+        piece = _between(edges, rows[n], rows[n + 1])
+        part = checkpoint(message, *inputs, piece, use_reentrant=False)
         assert isinstance(part, Tensor)
         parts.append(part)
     return join(parts, 0)

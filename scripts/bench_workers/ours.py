@@ -17,11 +17,13 @@ from nequip.interop import from_published
 from nequip.model.potential import Potential
 
 
-def main() -> None:
+def main(*, tables: bool = False) -> None:
     folder, threads = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(threads)
     config = json.loads((folder / "model.json").read_text())
     model = from_published(config, dict(np.load(folder / "weights.npz")), dtype="float32")
+    if tables:
+        model.tabulate_radial()
     structures = dict(np.load(folder / "structures.npz"))
     water = load(structures, "water_192", model)
     batch = collate([load(structures, f"ethanol_{i}", model) for i in range(5)])
@@ -38,7 +40,7 @@ def main() -> None:
         model.eval()
         return model(water).forces
 
-    serve(forces, train_step)
+    serve({"forces_water_192": forces, "train_step_ethanol_5": train_step})
 
 
 def load(structures: dict[str, np.ndarray], name: str, model: Potential) -> AtomicGraph:

@@ -23,8 +23,11 @@ def main() -> None:
     set_global_state()
     config = json.loads((folder / "model.json").read_text())
     model = NequIPGNNModel(seed=0, model_dtype="float32", **config)
-    state = {key: value.double().numpy() for key, value in model.state_dict().items()}
-    np.savez(folder / "weights.npz", **state)
+    if (folder / "weights.npz").exists():
+        state = np.load(folder / "weights.npz")
+        model.load_state_dict({key: torch.as_tensor(state[key]) for key in state})
+    else:
+        save_weights(model, folder / "weights.npz")
     structures = dict(np.load(folder / "structures.npz"))
     water = load(structures, "water_192", config)
     batch = AtomicDataDict.batched_from_list([load(structures, f"ethanol_{i}", config) for i in range(5)])
@@ -41,7 +44,11 @@ def main() -> None:
         model.eval()
         return model(dict(water))["forces"]
 
-    serve(forces, train_step)
+    serve({"forces_water_192": forces, "train_step_ethanol_5": train_step})
+
+
+def save_weights(model: torch.nn.Module, file: Path) -> None:
+    np.savez(file, **{key: value.double().numpy() for key, value in model.state_dict().items()})
 
 
 def load(structures: dict[str, np.ndarray], name: str, config: dict) -> dict:

@@ -1,4 +1,4 @@
-"""What both programs behind bench.py answer: a line of JSON to each word on standard input."""
+"""What every program behind bench.py answers: a line of JSON to each word on standard input."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from collections.abc import Callable
 import torch
 
 
-def serve(forces: Callable[[], torch.Tensor], train_step: Callable[[], None]) -> None:
+def serve(cases: dict[str, Callable[[], torch.Tensor | None]]) -> None:
     """Answer until standard input ends: "ready", "forces", or the name of a case to be timed once."""
-    cases = {"forces_water_192": forces, "train_step_ethanol_5": train_step}
     for line in sys.stdin:
         request = line.strip()
         answer: dict[str, object] = {}
         if request == "forces":
-            answer["forces"] = forces().tolist()
+            answer["forces"] = cases["forces_water_192"]().tolist()
         elif request != "ready":
             start = time.perf_counter()
             cases[request]()

@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
+from golden_files import STRUCTURES, Golden, golden_files
 
-from nequip.data.frame import Frame
-from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.errors import CheckpointError, ModelError
 from nequip.interop import from_published
-from nequip.kernels.backend import Backend
-from nequip.nn.derivatives import Prediction
 
-GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("nequip_*.npz"))
-STRUCTURES = ["ethanol", "triclinic", "slab", "dimer"]
-
-
-class Golden:
-    """One golden file, taken apart."""
-
-    def __init__(self, path: Path):
-        self.arrays = dict(np.load(path))
-        self.config: dict[str, Any] = json.loads(str(self.arrays["config"]))
-        self.state = {
-            key.removeprefix("state/"): v for key, v in self.arrays.items() if key.startswith("state/")
-        }
-
-    def predict(
-        self, structure: str, dtype: str, backend: Backend = "auto", *, tables: bool = False
-    ) -> Prediction:
-        potential = from_published(self.config, self.state, dtype, backend)
-        if tables:
-            potential.tabulate_radial()
-        part = {
-            key: self.arrays[f"struct/{structure}/{key}"] for key in ("numbers", "positions", "cell", "pbc")
-        }
-        frame = Frame(part["numbers"], part["positions"], part["cell"], tuple(bool(x) for x in part["pbc"]))
-        return potential(build_graph(frame, TypeMapper(potential.card.type_names), potential.cutoffs))
-
-    def expected(self, structure: str) -> dict[str, torch.Tensor]:
-        names = {"energy": "total_energy", "atomic_energies": "atomic_energy"}
-        names |= {key: key for key in ("forces", "stress", "virial")}
-        return {
-            ours: torch.from_numpy(self.arrays[f"out/{structure}/{theirs}"]) for ours, theirs in names.items()
-        }
+GOLDEN = golden_files("nequip")
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
@@ -56,10 +17,7 @@ class Golden:
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 def test_float64_agrees_to_1e_10(path, structure, backend):
     golden = Golden(path)
-    prediction = golden.predict(structure, "float64", backend)._asdict()
-    for name, expected in golden.expected(structure).items():
-        actual = prediction[name].reshape(expected.shape)
-        torch.testing.assert_close(actual, expected, atol=1e-10, rtol=1e-12, equal_nan=True, msg=name)
+    golden.check_float64(golden.predict(structure, "float64", backend), structure)
 
 
 @pytest.mark.parametrize(("backend", "tables"), [("reference", False), ("cpu", False), ("cpu", True)])
@@ -67,13 +25,7 @@ def test_float64_agrees_to_1e_10(path, structure, backend):
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 def test_float32_agrees_to_5e_5_relative(path, structure, backend, tables):
     golden = Golden(path)
-    prediction = golden.predict(structure, "float32", backend, tables=tables)._asdict()
-    for name, expected in golden.expected(structure).items():
-        actual = prediction[name].reshape(expected.shape)
-        scale = float(expected.nan_to_num().abs().max())
-        error = float((actual - expected).nan_to_num().abs().max())
-        assert error <= 5e-5 * scale, f"{name}: {error} of {scale}"
-        assert torch.equal(actual.isnan(), expected.isnan())
+    golden.check_float32(golden.predict(structure, "float32", backend, tables=tables), structure)
 
 
 def test_wrapper_prefixes_are_stripped():

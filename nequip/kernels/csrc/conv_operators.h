@@ -117,7 +117,7 @@ struct Call {
 std::vector<int64_t> blocks_of(const Rows& rows) {
   const auto work = [&](int64_t row) { return rows.row_ptr[row] + row / 4; };
   const int64_t total = work(rows.count);
-  const int64_t size = std::clamp<int64_t>(total / 16, 256, 8192);
+  const int64_t size = std::clamp<int64_t>(total / 16, 64, 8192);
   std::vector<int64_t> boundaries{0};
   while (boundaries.back() < rows.count) {
     const int64_t target = work(boundaries.back()) + size;

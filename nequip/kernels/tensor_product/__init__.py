@@ -41,5 +41,9 @@ def convolve(
     chosen = chosen_backend(backend, x.device.type)
     if chosen == "cpu":
         return cpu.convolve(x, sh, weight, edges, spec)
+    if chosen == "triton":
+        from nequip.kernels.tensor_product import triton_operators  # an import that not every machine can do
+
+        return triton_operators.convolve(x, sh, weight, edges, spec)
     check_edges(edges, x.shape[0])
     return reference.convolve(x, sh, weight, edges, spec)

@@ -34,10 +34,6 @@ def register(name: str, prepare_second: Prepare) -> None:
             also is when a gradient is traced: graphs that torch.compile finds in its cache come with
             their derivatives, and nothing of ours runs between.
     """
-    value, gradient, hessian = (f"nequip::{name}{suffix}" for suffix in ("", "_backward", "_double_backward"))
-    ops = torch.ops.nequip
-    call_gradient = getattr(ops, f"{name}_backward")
-    call_hessian = getattr(ops, f"{name}_double_backward")
 
     def fake_value(*arguments: Any) -> Tensor:
         check_devices(_NAMES[1:], arguments)
@@ -52,6 +48,17 @@ def register(name: str, prepare_second: Prepare) -> None:
     def fake_hessian(*arguments: Any) -> tuple[Tensor, ...]:
         check_devices(("along_x", "along_sh", "along_weight", *_NAMES), arguments)
         return tuple(_like(value) for value in arguments[3:7])
+
+    for function, suffix in zip((fake_value, fake_gradient, fake_hessian), _SUFFIXES, strict=True):
+        torch.library.register_fake(f"nequip::{name}{suffix}")(function)
+    register_derivatives(name, prepare_second)
+
+
+def register_derivatives(name: str, prepare_second: Prepare) -> None:
+    """As `register`, for operators that have fake functions."""
+    ops = torch.ops.nequip
+    call_gradient = getattr(ops, f"{name}_backward")
+    call_hessian = getattr(ops, f"{name}_double_backward")
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:-1])
@@ -76,12 +83,10 @@ def register(name: str, prepare_second: Prepare) -> None:
             point = [p if n == i else p + term for n, (p, term) in enumerate(zip(point, terms, strict=True))]
         return *direction, *point, *_NO_INDICES
 
-    torch.library.register_fake(value)(fake_value)
-    torch.library.register_fake(gradient)(fake_gradient)
-    torch.library.register_fake(hessian)(fake_hessian)
-    torch.library.register_autograd(value, backward_value, setup_context=keep)
-    torch.library.register_autograd(gradient, backward_gradient, setup_context=keep)
-    torch.library.register_autograd(hessian, backward_hessian, setup_context=keep)
+    for function, suffix in zip(
+        (backward_value, backward_gradient, backward_hessian), _SUFFIXES, strict=True
+    ):
+        torch.library.register_autograd(f"nequip::{name}{suffix}", function, setup_context=keep)
 
 
 def check_devices(names: tuple[str, ...], arguments: tuple[Any, ...]) -> None:
@@ -97,6 +102,7 @@ def check_devices(names: tuple[str, ...], arguments: tuple[Any, ...]) -> None:
 
 
 _NAMES = ("grad", "x", "sh", "weight", "center", "neighbor", "row_ptr", "transpose")
+_SUFFIXES = ("", "_backward", "_double_backward")
 _NO_INDICES = (None,) * 5  # center, neighbor, row_ptr, transpose, spec
 
 

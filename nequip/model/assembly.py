@@ -1,0 +1,70 @@
+"""What architectures put together alike: the card, numbers of each type, scales and pair terms, the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+from nequip.model.card import ModelCard
+from nequip.model.cutoffs import resolve_cutoffs
+from nequip.model.registry import ModelConfig
+from nequip.nn.per_type import ScaleShift, per_type_tensor
+from nequip.nn.zbl import ZBL
+from nequip.typing import Float, Tensor
+
+
+class NetworkConfig(ModelConfig, frozen=True):
+    """What every architecture is told whose networks give energies up to scales, shifts and a pair term."""
+
+    per_type_energy_scales_trainable: bool = False  # start from per_type_energy_scales and train them
+    per_type_energy_shifts_trainable: bool = False  # start from per_type_energy_shifts and train them
+    pair_potential: Literal["zbl"] | None = None  # zbl: nuclear repulsion at short distances
+
+
+def make_card(config: ModelConfig) -> ModelCard:
+    """The card of a potential built from `config`, in which no "auto" is left."""
+    return ModelCard(
+        architecture=config.name,
+        config=config.shape(),
+        type_names=tuple(config.type_names),
+        r_max=config.r_max,
+        per_edge_type_cutoff=resolve_cutoffs(config).per_edge_type,
+        dtype=config.dtype,
+        energy_only=config.energy_only,
+    )
+
+
+@contextmanager
+def fresh_weights(seed: int) -> Generator[None, None, None]:
+    """Weights drawn inside follow from `seed`, whatever was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def avg_num_neighbors(config: ModelConfig) -> Float[Tensor, " type"]:
+    """Neighbors of an atom of each type, whose square root divides sums over them."""
+    return _per_type(config, "avg_num_neighbors", default=1.0)
+
+
+def scale_shift(config: NetworkConfig) -> ScaleShift:
+    """Scales and shifts of the energies of each type."""
+    return ScaleShift(
+        _per_type(config, "per_type_energy_scales", default=1.0),
+        _per_type(config, "per_type_energy_shifts", default=0.0),
+        (config.per_type_energy_scales_trainable, config.per_type_energy_shifts_trainable),
+    )
+
+
+def _per_type(config: ModelConfig, key: str, *, default: float) -> Float[Tensor, " type"]:
+    value = getattr(config, key)
+    assert value != "auto", f"{key} is not resolved"
+    return per_type_tensor(value, tuple(config.type_names), default=default, key=f"model.{key}")
+
+
+def pair_potential(config: NetworkConfig) -> ZBL | None:
+    """The pair potential that `config` names."""
+    return ZBL(tuple(config.type_names)) if config.pair_potential == "zbl" else None
