@@ -134,19 +134,25 @@ std::vector<int64_t> blocks_of(const Rows& rows) {
 
 // What one block adds to dx: rows for the sources that it touches, and for no others.
 struct Share {
-  std::vector<int32_t> slot;     // of each edge of the block
-  std::vector<int64_t> sources;  // of each slot
+  std::vector<int32_t> slot;       // of each edge of the block
+  std::vector<int64_t> sources;    // of each slot
+  std::vector<int32_t> slot_of;    // of each source, -1 where it has none
   std::vector<char> values;
 
-  void assign(const Rows& rows, int64_t first, int64_t last, int64_t row_bytes) {
+  void assign(const Rows& rows, int64_t num_sources, int64_t first, int64_t last, int64_t row_bytes) {
     const int64_t begin = rows.row_ptr[first], end = rows.row_ptr[last];
-    sources.assign(rows.neighbor + begin, rows.neighbor + end);
-    std::sort(sources.begin(), sources.end());
-    sources.erase(std::unique(sources.begin(), sources.end()), sources.end());
+    slot_of.resize(num_sources, -1);
     slot.resize(end - begin);
-    for (int64_t edge = begin; edge < end; ++edge)
-      slot[edge - begin] = static_cast<int32_t>(
-          std::lower_bound(sources.begin(), sources.end(), rows.neighbor[edge]) - sources.begin());
+    for (const int64_t source : sources) slot_of[source] = -1;
+    sources.clear();
+    for (int64_t edge = begin; edge < end; ++edge) {
+      int32_t& place = slot_of[rows.neighbor[edge]];
+      if (place < 0) {
+        place = static_cast<int32_t>(sources.size());
+        sources.push_back(rows.neighbor[edge]);
+      }
+      slot[edge - begin] = place;
+    }
     values.assign(sources.size() * row_bytes, 0);
   }
 };
@@ -180,7 +186,7 @@ void in_blocks(const Call& call, void* dx, Run run) {
     const int64_t count = std::min(wave, blocks - start);
     parallel(count, 1, [&](int64_t i) {
       const int64_t first = boundaries[start + i], last = boundaries[start + i + 1];
-      shares[i].assign(call.rows, first, last, row_bytes);
+      shares[i].assign(call.rows, call.x.size(0), first, last, row_bytes);
       run(call.block(first, last, shares[i].slot.data()), shares[i].values.data());
     });
     for (int64_t i = 0; i < count; ++i) {
