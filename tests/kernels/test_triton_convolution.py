@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from golden_files import Golden, golden_files
 
 from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
@@ -148,6 +149,15 @@ def test_operators_to_third_order():
             found += values
         results.append([value.detach() for value in found])
     assert_same(*results, 1e-11)
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("structure", ["ethanol", "triclinic", "slab"])
+@pytest.mark.parametrize("name", ["nequip_small", "nequip_parity"])
+def test_golden_files(name, structure):
+    (path,) = (path for path in golden_files("nequip") if path.stem == name)
+    golden = Golden(path)
+    golden.check_float64(golden.predict(structure, "float64", "triton"), structure)
 
 
 @pytest.mark.compiled_by_triton
