@@ -44,14 +44,18 @@ def choose(requested: Backend, device: str) -> Choice:
                 f"backend cpu cannot run on tensors on {device}: choose triton or auto, or move the model."
             )
         find_compiler()
-    if requested == "triton":
-        _require_triton(device)
+    if requested == "compiled" and device == "cpu":
+        find_compiler()
+    elif requested in ("triton", "compiled"):
+        _require_triton(requested, device)
     return Choice(requested, "as asked")
 
 
-def _require_triton(device: str) -> None:
+def _require_triton(requested: Backend, device: str) -> None:
     if find_spec("triton") is None:
-        raise KernelError("backend triton needs the package triton, which is not installed: install it.")
+        raise KernelError(
+            f"backend {requested} needs the package triton, which is not installed: install it."
+        )
     if device == "cpu":
         import triton
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from math import sqrt
 
 import torch
@@ -30,8 +31,8 @@ class IrrepsLinear(torch.nn.Module):
 
     def forward(self, x: Float[Tensor, "atom component_in"]) -> Float[Tensor, "atom component_out"]:
         """Features of `irreps_out`."""
-        weight = torch.cat([weight.reshape(1, -1) for weight in self.weights.values()], dim=1)
-        return map_irreps(x, weight, None, spec=self.spec, backend=self.backend)
+        weight = [matrices.reshape(1, -1) for matrices in _stacked(self.weights)]
+        return map_irreps(x, torch.cat(weight, dim=1), None, spec=self.spec, backend=self.backend)
 
 
 class TypeLinear(torch.nn.Module):
@@ -66,6 +67,13 @@ class TypeLinear(torch.nn.Module):
     ) -> Float[Tensor, "atom component_out"]:
         """Features of `irreps_out`; `embedding` holds the scalars of each type."""
         scaled = embedding * self.scale
-        per_type = [torch.matmul(scaled, weight).transpose(0, 1) for weight in self.weights.values()]
-        weight = torch.cat([matrices.reshape(len(embedding), -1) for matrices in per_type], dim=1)
-        return map_irreps(x, weight, types, spec=self.spec, backend=self.backend)
+        per_type = [torch.matmul(scaled, weights).transpose(0, 1) for weights in _stacked(self.weights)]
+        weight = [matrices.reshape(len(embedding), -1) for matrices in per_type]
+        return map_irreps(x, torch.cat(weight, dim=1), types, spec=self.spec, backend=self.backend)
+
+
+def _stacked(weights: torch.nn.ParameterDict) -> list[Float[Tensor, "fan_in ... fan_out"]]:
+    """Weights in their order, those of equal shape that follow each other as one: fewer operations."""
+    return [
+        torch.cat(list(equal)) for _, equal in groupby(weights.values(), key=lambda weight: weight.shape[1:])
+    ]

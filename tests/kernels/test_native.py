@@ -178,10 +178,11 @@ def test_without_a_compiler_the_reference_is_taken_and_it_is_said_why():
     assert torch.equal(convolve(*arguments, spec=SPEC), reference.convolve(*arguments, SPEC))
 
 
+@pytest.mark.parametrize("backend", ["cpu", "compiled"])
 @pytest.mark.usefixtures("no_compiler")
-def test_without_a_compiler_the_backend_that_needs_one_is_refused():
+def test_without_a_compiler_a_backend_that_needs_one_is_refused(backend):
     with pytest.raises(KernelError, match=r"no C\+\+ compiler here .* install") as raised:
-        choose("cpu", "cpu")
+        choose(backend, "cpu")
     assert_one_sentence(str(raised.value))
 
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "tensors.h"
@@ -126,16 +127,20 @@ void map_atoms(const LinearLayout& layout, const Tensor& x, const Tensor& weight
   const int64_t atoms = x.size(0), columns = x.size(1), results = out.size(1), per_type = layout.columns_weight;
   const auto *from = data<const Scalar>(x), *weights = data<const Scalar>(weight);
   auto* to = data<Scalar>(out);
-  std::vector<Scalar> turned;  // the transposed matrices, so that both directions run along rows
+  std::unique_ptr<Scalar[]> turned;  // the transposed matrices, so that both directions run along rows
   if (transposed) {
-    turned.resize(weight.numel());
-    for (int64_t type = 0; type < weight.size(0); ++type)
-      for (const auto& b : layout.blocks)
-        for (int64_t u = 0; u < b.fan_in; ++u)
-          for (int64_t v = 0; v < b.fan_out; ++v)
-            turned[type * per_type + b.column_weight + v * b.fan_in + u] =
-                weights[type * per_type + b.column_weight + u * b.fan_out + v];
-    weights = turned.data();
+    turned.reset(new Scalar[weight.numel()]);
+    const int64_t matrices = layout.blocks.size();
+    parallel(weight.size(0) * matrices, 1, [&](int64_t i) {
+      const auto& b = layout.blocks[i % matrices];
+      const int64_t first = i / matrices * per_type + b.column_weight;
+      constexpr int64_t TILE = 16;  // a square whose rows on both sides stay in the first cache
+      for (int64_t start = 0; start < b.fan_in; start += TILE)
+        for (int64_t v = 0; v < b.fan_out; ++v)
+          for (int64_t u = start; u < std::min(start + TILE, b.fan_in); ++u)
+            turned[first + v * b.fan_in + u] = weights[first + u * b.fan_out + v];
+    });
+    weights = turned.get();
   }
   parallel((atoms + ATOMS_AT_ONCE - 1) / ATOMS_AT_ONCE, 2, [&](int64_t group) {
     const int64_t first = group * ATOMS_AT_ONCE, last = std::min(atoms, first + ATOMS_AT_ONCE);

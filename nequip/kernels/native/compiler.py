@@ -60,8 +60,8 @@ def find_compiler() -> Compiler:
         if path is not None and version is not None:
             return Compiler(path, version)
     raise KernelError(
-        f"there is no C++ compiler here (looked for {', '.join(CANDIDATES)}), which backend cpu builds its "
-        "kernels with: install g++ 12 or clang 15 or newer, or choose backend reference."
+        f"there is no C++ compiler here (looked for {', '.join(CANDIDATES)}), which kernels for the "
+        "CPU are built with: install g++ 12 or clang 15 or newer, or choose backend reference."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nequip.kernels.backend import Backend
 from nequip.kernels.dispatch import chosen_backend
 from nequip.kernels.edges import Edges
-from nequip.kernels.tensor_product import cpu, reference
+from nequip.kernels.tensor_product import compiled, cpu, reference
 from nequip.kernels.tensor_product.checks import check_arrays, check_edges
 from nequip.kernels.tensor_product.spec import Path, TensorProductSpec
 from nequip.typing import Float, Tensor
@@ -46,4 +46,6 @@ def convolve(
 
         return triton_operators.convolve(x, sh, weight, edges, spec)
     check_edges(edges, x.shape[0])
+    if chosen == "compiled":
+        return compiled.convolve(x, sh, weight, edges, spec)
     return reference.convolve(x, sh, weight, edges, spec)

@@ -29,7 +29,7 @@ def convolve(
     spec: TensorProductSpec,
 ) -> Float[Tensor, "row component_out"]:
     """The sum, through the operator; see nequip.kernels.tensor_product.convolve."""
-    _define_operators()
+    prepare()
     return torch.ops.nequip.conv_compiled(x, sh, weight, *edges, spec.text)
 
 
@@ -37,6 +37,11 @@ def convolve(
 
 
 @torch.compiler.assume_constant_result
+def prepare() -> None:
+    """Define the operators, once."""
+    _define_operators()
+
+
 @cache
 def _define_operators() -> None:
     values = "Tensor x, Tensor sh, Tensor weight"
@@ -224,6 +229,7 @@ def _compile(function: Callable[..., Any], name: str, device: torch.device) -> C
     """A function of arrays of any length, compiled once: at the first call with more than one row of each."""
     options: dict[str, Any] = {
         # No intermediate array is worth its memory: compute it again for every reader.
+        "cpp_cache_precompile_headers": False,
         "realize_reads_threshold": 1000,
         "realize_acc_reads_threshold": 1000,
         "realize_opcount_threshold": 10_000,
