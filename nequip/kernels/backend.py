@@ -57,9 +57,9 @@ def _require_triton(requested: Backend, device: str) -> None:
             f"backend {requested} needs the package triton, which is not installed: install it."
         )
     if device == "cpu":
-        import triton
+        from triton import knobs
 
-        if not triton.knobs.runtime.interpret:
+        if not knobs.runtime.interpret:
             raise KernelError(
                 "backend triton cannot run on a CPU but in Triton's interpreter: choose cpu or auto."
             )

@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from nequip.config.schema import OptimizerConfig, SchedulerConfig, TrainConfig
 from nequip.errors import ConfigError, did_you_mean
 
-
 # Optimizers that torch can run in one call for all weights, on CPUs and GPUs: a step of a small model on
 # small molecules is a tenth faster.
 FUSED = ("Adam", "AdamW", "SGD")
