@@ -122,7 +122,8 @@ class Allegro(Potential):
         """The network's energy of each center, from its edges alone; `norm` is 1/√avg_num_neighbors."""
         sh = spherical_harmonics(unit, self.l_max).to(self.dtype)
         embedded = self.scalar_embedding(self.radial_embedding(x, pair))
-        tensors = weighted_harmonics(sh, self.tensor_embedding(embedded), self.irreps_env)
+        embedding = self.tensor_embedding(embedded)
+        tensors = weighted_harmonics(sh, embedding, irreps=self.irreps_env, backend=self.backend)
         latent = self.first_latent(embedded)
 
         scalars, env_weight = split(latent, [self.num_scalars, self.num_env_weights])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from allegro.contraction import reference
-from allegro.contraction.reference import weighted_harmonics
+from allegro.contraction import cpu, reference
 from allegro.contraction.spec import ContractionSpec, Path
 from nequip.errors import KernelError
 from nequip.kernels.backend import Backend
+from nequip.kernels.dispatch import chosen_backend
 from nequip.kernels.edges import Edges
 from nequip.o3 import Irreps
 from nequip.typing import Float, Tensor
 
 __all__ = ["Backend", "ContractionSpec", "Path", "contract", "environment", "weighted_harmonics"]
 
-BACKENDS: tuple[Backend, ...] = ("auto", "reference")
+BACKENDS: tuple[Backend, ...] = ("auto", "reference", "cpu")
 
 
 def environment(
@@ -38,11 +38,25 @@ def environment(
     Raises:
         KernelError: for a backend that cannot run here, and for arrays that do not fit `irreps`.
     """
-    _check_backend(backend)
-    num_edges, channels = edges.center.shape[0], irreps.terms[0][0]
-    _check("sh", sh, (num_edges, irreps.dim // channels))
-    _check("weight", weight, (num_edges, len(irreps) * channels))
+    _check_harmonics(sh, weight, irreps)
+    _check("sh", sh, (edges.center.shape[0], sh.shape[1]), sh)
+    if _chosen(backend, sh) == "cpu":
+        return cpu.environment(sh, weight, edges, irreps)
     return reference.environment(sh, weight, edges, irreps)
+
+
+def weighted_harmonics(
+    sh: Float[Tensor, "edge component"],
+    weight: Float[Tensor, "edge irrep_channel"],
+    *,
+    irreps: Irreps,
+    backend: Backend = "auto",
+) -> Float[Tensor, "edge component_channel"]:
+    """Y ⊗ w of every edge: what `environment` sums, with the same arguments."""
+    _check_harmonics(sh, weight, irreps)
+    if _chosen(backend, sh) == "cpu":
+        return cpu.weighted_harmonics(sh, weight, irreps)
+    return reference.weighted_harmonics(sh, weight, irreps)
 
 
 def contract(
@@ -68,20 +82,34 @@ def contract(
     Raises:
         KernelError: for a backend that cannot run here, and for arrays that do not fit `spec`.
     """
-    _check_backend(backend)
-    _check("tensors", tensors, (edges.center.shape[0], spec.irreps_in.dim))
-    _check("env", env, (edges.row_ptr.shape[0] - 1, spec.irreps_env.dim))
-    _check("weight", weight, (len(spec.paths), spec.channels))
+    if not spec.paths:
+        raise KernelError(f"contract: {spec} has no paths: keep an irrep of the product.")
+    _check("tensors", tensors, (edges.center.shape[0], spec.irreps_in.dim), tensors)
+    _check("env", env, (edges.row_ptr.shape[0] - 1, spec.irreps_env.dim), tensors)
+    _check("weight", weight, (len(spec.paths), spec.channels), tensors)
+    if _chosen(backend, tensors) == "cpu":
+        return cpu.contract(tensors, env, weight, edges, spec)
     return reference.contract(tensors, env, weight, edges, spec)
 
 
-def _check_backend(backend: Backend) -> None:
+def _chosen(backend: Backend, x: Tensor) -> Backend:
     if backend not in BACKENDS:
         raise KernelError(
             f"Allegro's contraction has no backend {backend!r}: choose one of {', '.join(BACKENDS)}."
         )
+    return chosen_backend(backend, x.device.type)
 
 
-def _check(name: str, x: Tensor, shape: tuple[int, int]) -> None:
+def _check_harmonics(sh: Tensor, weight: Tensor, irreps: Irreps) -> None:
+    num_edges, channels = sh.shape[0], irreps.terms[0][0]
+    _check("sh", sh, (num_edges, irreps.dim // channels), sh)
+    _check("weight", weight, (num_edges, len(irreps) * channels), sh)
+
+
+def _check(name: str, x: Tensor, shape: tuple[int, int], like: Tensor) -> None:
     if x.shape != shape:
         raise KernelError(f"{name} has the shape {tuple(x.shape)}, but {shape} is what fits the irreps.")
+    if x.dtype != like.dtype or x.device != like.device:
+        raise KernelError(
+            f"{name} is {x.dtype} on {x.device}, not {like.dtype} on {like.device}: convert it."
+        )

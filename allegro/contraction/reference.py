@@ -80,7 +80,9 @@ def _products(
         dims = [spec.irreps_out.terms[spec.paths[p].block_out][1].dim for p in paths]
         for p, part in zip(paths, split(product, dims), strict=True):
             terms[spec.paths[p].block_out].append(part * weights[p])
-    return join([torch.stack(block).sum(0).flatten(1) for block in terms])
+    none = [tensors.new_zeros(tensors.shape[0], mul * irrep.dim) for mul, irrep in spec.irreps_out]
+    pairs = zip(terms, none, strict=True)  # no path need lead to a block
+    return join([torch.stack(block).sum(0).flatten(1) if block else zeros for block, zeros in pairs])
 
 
 def _blocks(x: Float[Tensor, "edge component_channel"], irreps: Irreps) -> list[Tensor]:

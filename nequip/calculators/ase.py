@@ -133,7 +133,8 @@ def _prepare(
         potential = (deepcopy(source) if dtype is None else source.to_dtype(dtype)).to(device)
     else:
         potential = load(source, device=str(device), dtype=dtype, backend=backend or "auto")
-    return potential.eval().requires_grad_(False)
+    # train() drops the radial tables of a potential that is given: the calculator makes its own, or none
+    return potential.train().eval().requires_grad_(False)
 
 
 def _tabulate(potential: Potential, *, required: bool) -> None:

@@ -67,11 +67,13 @@ def _require_triton(requested: Backend, device: str) -> None:
 
 def _fastest(device: str) -> Choice:
     if device == "cpu":
+        from nequip.kernels.native.library import load_operators  # here: torch is not needed for the names
+
         try:
-            compiler = find_compiler()
+            load_operators()
         except KernelError as error:
             return Choice("reference", f"since {error}")
-        return Choice("cpu", f"C++ for {instruction_set()} by {compiler.version}")
+        return Choice("cpu", f"C++ for {instruction_set()} by {find_compiler().version}")
     if find_spec("triton") is not None:
         return Choice("triton", "its kernels are the fastest on a GPU")
     return Choice("reference", "since the package triton is not installed: install it for speed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from math import pi
 from typing import Any, Literal
 
@@ -165,7 +166,15 @@ class NequIP(Potential):
     def tabulate_radial(self, tolerance: float = 1e-8) -> float:
         """See Potential."""
         self.eval()
-        return max(layer.tabulate_radial(self.radial_basis, tolerance) for layer in self._interactions())
+        bessel = deepcopy(self.bessel).cpu().double()
+
+        def basis(x: Tensor) -> Tensor:
+            return bessel(x) * polynomial_cutoff(x, self.cutoff_p).unsqueeze(1) * self.radial_scale
+
+        made = [layer.make_table(basis, tolerance) for layer in self._interactions()]
+        for layer, (table, _) in zip(self._interactions(), made, strict=True):
+            layer.take_table(table)
+        return max(error for _, error in made)
 
 
 def build(config: NequIPConfig) -> NequIP:

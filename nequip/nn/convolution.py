@@ -7,6 +7,7 @@ from copy import deepcopy
 import torch
 
 from nequip.data.graph import AtomicGraph
+from nequip.kernels.dispatch import chosen_backend
 from nequip.kernels.edges import Edges
 from nequip.kernels.tensor_product import Backend, TensorProductSpec, convolve
 from nequip.kernels.tensor_product.tabulated import WeightTable, convolve_tabulated
@@ -58,23 +59,27 @@ class InteractionLayer(torch.nn.Module):
         self.register_buffer("norm", avg_num_neighbors.rsqrt().to(dtype), persistent=False)
         self.register_buffer("knots", None, persistent=False)
         self.table: WeightTable | None = None
+        self.register_load_state_dict_post_hook(_drop_table)
         self.irreps_out = self.gate.irreps_out
 
-    def tabulate_radial(self, basis: RadialFunction, tolerance: float) -> float:
-        """Take the weights of edges from a table of `radial(basis(x))` until training; its error.
+    def make_table(self, basis: RadialFunction, tolerance: float) -> tuple[WeightTable, float]:
+        """A table of `radial(basis(x))`, and its error; `basis` computes on the CPU in float64.
 
         Raises:
             ModelError: when no table reaches `tolerance`.
         """
-        radial = deepcopy(self.radial).double().cpu()
-        self.table, error = tabulate(lambda x: radial(basis(x)), tolerance)
-        self.knots = self.table.knots.to(self.norm)
-        return error
+        radial = deepcopy(self.radial).cpu().double()
+        return tabulate(lambda x: radial(basis(x)), tolerance)
+
+    def take_table(self, table: WeightTable | None) -> None:
+        """Take the weights of edges from a table, until training or other weights; None: from the network."""
+        self.table = table
+        self.knots = None if table is None else table.knots.to(self.norm)
 
     def train(self, mode: bool = True) -> InteractionLayer:
         """As of every module; in training the weights of edges come from the network."""
         if mode:
-            self.table = self.knots = None
+            self.take_table(None)
         return super().train(mode)
 
     def forward(
@@ -95,10 +100,7 @@ class InteractionLayer(torch.nn.Module):
         edges = Edges(graph.center, graph.neighbor, graph.row_ptr, graph.transpose)
         source = self.linear_in(h) * self.norm[graph.types].unsqueeze(1)
         if self.table is not None and self.knots is not None:
-            place = self.table.position(x)
-            message = convolve_tabulated(
-                source, sh, place, self.knots, edges, spec=self.spec, backend=self.backend
-            )
+            message = self._sum_tabulated(source, sh, self.table.position(x), self.knots, edges)
         else:
             assert radial is not None
             message = self._sum_messages(source, sh, radial, edges)
@@ -106,6 +108,21 @@ class InteractionLayer(torch.nn.Module):
         if self.self_connection is not None:
             out = out + self.self_connection(h, graph.types, type_features)
         return self.gate(out)
+
+    def _sum_tabulated(
+        self,
+        source: Float[Tensor, "atom component_in"],
+        sh: Float[Tensor, "edge component_sh"],
+        place: Float[Tensor, " edge"],
+        knots: Float[Tensor, "knot 3 path_channel"],
+        edges: Edges,
+    ) -> Float[Tensor, "atom component_message"]:
+        def message(sh: Tensor, place: Tensor, edges: Edges) -> Tensor:
+            return convolve_tabulated(source, sh, place, knots, edges, spec=self.spec, backend=self.backend)
+
+        if chosen_backend(self.backend, source.device.type) == "cpu":
+            return message(sh, place, edges)  # which keeps no weights of edges
+        return in_pieces(message, sh, place, edges)
 
     def _sum_messages(
         self,
@@ -118,6 +135,12 @@ class InteractionLayer(torch.nn.Module):
             return convolve(source, sh, self.radial(radial), edges, spec=self.spec, backend=self.backend)
 
         return message(sh, radial, edges) if self.training else in_pieces(message, sh, radial, edges)
+
+
+def _drop_table(layer: torch.nn.Module, _: object) -> None:
+    """A table is of the weights that were there before."""
+    assert isinstance(layer, InteractionLayer)
+    layer.take_table(None)
 
 
 def _any_irrep(irreps_in: Irreps, irreps_sh: Irreps) -> Irreps:

@@ -31,7 +31,7 @@ class IrrepsLinear(torch.nn.Module):
 
     def forward(self, x: Float[Tensor, "atom component_in"]) -> Float[Tensor, "atom component_out"]:
         """Features of `irreps_out`."""
-        weight = [matrices.reshape(1, -1) for matrices in _stacked(self.weights)]
+        weight = [x.new_empty(1, 0), *(matrices.reshape(1, -1) for matrices in _stacked(self.weights))]
         return map_irreps(x, torch.cat(weight, dim=1), None, spec=self.spec, backend=self.backend)
 
 
@@ -68,7 +68,8 @@ class TypeLinear(torch.nn.Module):
         """Features of `irreps_out`; `embedding` holds the scalars of each type."""
         scaled = embedding * self.scale
         per_type = [torch.matmul(scaled, weights).transpose(0, 1) for weights in _stacked(self.weights)]
-        weight = [matrices.reshape(len(embedding), -1) for matrices in per_type]
+        weight = [x.new_empty(len(embedding), 0)]
+        weight += [matrices.reshape(len(embedding), -1) for matrices in per_type]
         return map_irreps(x, torch.cat(weight, dim=1), types, spec=self.spec, backend=self.backend)
 
 

@@ -13,18 +13,23 @@ GOLDEN = golden_files("allegro")
 each_file = pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 
 
-@each_file
-@pytest.mark.parametrize("structure", STRUCTURES)
-def test_float64_agrees_to_1e_10(path, structure):
-    golden = Golden(path)
-    golden.check_float64(golden.predict(structure, "float64"), structure)
+each_backend = pytest.mark.parametrize("backend", ["reference", "cpu"])
 
 
+@each_backend
 @each_file
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_float32_agrees_to_5e_5_relative(path, structure):
+def test_float64_agrees_to_1e_10(path, structure, backend):
     golden = Golden(path)
-    golden.check_float32(golden.predict(structure, "float32"), structure)
+    golden.check_float64(golden.predict(structure, "float64", backend), structure)
+
+
+@each_backend
+@each_file
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_float32_agrees_to_5e_5_relative(path, structure, backend):
+    golden = Golden(path)
+    golden.check_float32(golden.predict(structure, "float32", backend), structure)
 
 
 @pytest.mark.parametrize(

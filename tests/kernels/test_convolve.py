@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from nequip.kernels.edges import Edges
 from nequip.kernels.tensor_product import Backend, TensorProductSpec, convolve
+from nequip.kernels.tensor_product.tabulated import convolve_tabulated
 from nequip.o3 import Irreps
 
 FAST: list[Backend] = ["cpu"]
@@ -187,3 +189,38 @@ def test_every_element_is_written(backend):
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(result.isfinite().all() for result in results)
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_inside_a_checkpoint_derivatives_are_the_same(backend):
+    """A checkpoint gives what was saved once for each backward pass."""
+    spec = SMALL["channels that fill no vector"]
+    arrays, edges = problem(spec, torch.float64)
+
+    def convolved(*values: torch.Tensor) -> torch.Tensor:
+        return convolve(*values, edges, spec=spec, backend=backend)
+
+    def gradients(function: Callable[..., torch.Tensor]) -> list[torch.Tensor]:
+        """Of first and of second order, and of their squares."""
+        first = torch.autograd.grad(function(*arrays).square().sum(), arrays, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), arrays, create_graph=True)
+        third = torch.autograd.grad(sum(g.square().sum() for g in second), arrays)
+        return [*first, *second, *third]
+
+    kept = gradients(lambda *values: checkpoint(convolved, *values, use_reentrant=False))
+    torch.testing.assert_close(kept, gradients(convolved))
+
+
+def test_weights_from_a_table_inside_a_checkpoint_have_their_gradient():
+    spec = SMALL["channels that fill no vector"]
+    (x, sh, _), edges = problem(spec, torch.float64)
+    position = torch.rand(len(sh), dtype=torch.float64).requires_grad_()
+    knots = torch.randn(2, 3, spec.num_weights, dtype=torch.float64)
+    arrays = [x, sh, position]
+
+    def convolved(*values: torch.Tensor) -> torch.Tensor:
+        return convolve_tabulated(*values, knots, edges, spec=spec, backend="cpu")
+
+    kept = checkpoint(convolved, *arrays, use_reentrant=False)
+    gradients = [torch.autograd.grad(out.square().sum(), arrays) for out in (kept, convolved(*arrays))]
+    torch.testing.assert_close(*gradients)

@@ -91,8 +91,14 @@ def test_wrong_arrays_are_named():
         map_irreps(x[:, :5], weight, types, spec=spec)
     with pytest.raises(RuntimeError, match=r"types\[0\] is 7"):
         map_irreps(x, weight, torch.full((4,), 7), spec=spec, backend="cpu")
-    with pytest.raises(RuntimeError, match="types is"):
-        map_irreps(x, weight, torch.zeros(3, dtype=torch.int64), spec=spec, backend="cpu")
+    for wrong in (torch.zeros(3, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)):
+        with pytest.raises(KernelError, match="types is"):
+            map_irreps(x, weight, wrong, spec=spec)
+    with pytest.raises(KernelError, match="weight has 2 rows"):
+        map_irreps(x, weight, None, spec=spec)
+    for other in (weight.float(), weight.to("meta")):
+        with pytest.raises(KernelError, match="weight is torch"):
+            map_irreps(x, other, types, spec=spec)
     for text in ("", "3,3", "4,4,4;1,9,9,0,0,0", "4,4,x"):
         with pytest.raises(RuntimeError, match="the specification"):
             torch.ops.nequip.map_irreps(x, weight, types, text, False)

@@ -18,7 +18,7 @@ from nequip.errors import KernelError
 from nequip.kernels.backend import choose
 from nequip.kernels.native.build import build_library
 from nequip.kernels.native.compiler import INSTRUCTION_SETS, Compiler, find_compiler, instruction_set
-from nequip.kernels.native.library import CSRC, load_kernel
+from nequip.kernels.native.library import CSRC, load_kernel, load_operators
 from nequip.kernels.tensor_product import TensorProductSpec, convolve, reference
 from nequip.kernels.tensor_product.cpu_source import cpu_source
 from nequip.o3 import Irreps
@@ -162,11 +162,26 @@ def no_compiler(request, monkeypatch, tmp_path):
         program.write_text("#!/bin/sh\nexit 1\n" if request.param == "a compiler that fails" else "\x7fELF")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    for cached in (find_compiler, choose):
+    for cached in (find_compiler, choose, load_operators):
         cached.cache_clear()
     yield
-    for cached in (find_compiler, choose):
+    for cached in (find_compiler, choose, load_operators):
         cached.cache_clear()
+
+
+def test_auto_takes_the_reference_where_the_operators_cannot_be_built(monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    home.write_text("a file, where a folder would be needed")
+    monkeypatch.setenv("HOME", str(home))
+    for cached in (choose, load_operators):
+        cached.cache_clear()
+    try:
+        name, why = choose("auto", "cpu")
+    finally:
+        for cached in (choose, load_operators):
+            cached.cache_clear()
+    assert name == "reference"
+    assert "cannot keep kernels in" in why
 
 
 @pytest.mark.usefixtures("no_compiler")

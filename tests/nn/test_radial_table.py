@@ -124,6 +124,26 @@ def test_training_drops_the_tables():
     assert torch.equal(potential.train().eval()(graph).forces, exact)
 
 
+def test_other_weights_drop_the_tables():
+    potential = make_potential()
+    graph = ethanol(potential)
+    potential.tabulate_radial()
+    doubled = {
+        name: 2 * value if ".radial." in name else value for name, value in potential.state_dict().items()
+    }
+    potential.load_state_dict(doubled)
+    assert torch.equal(potential(graph).energy, potential.train().eval()(graph).energy)
+
+
+def test_a_model_that_no_table_can_follow_keeps_all_its_networks():
+    potential = make_potential()
+    with torch.no_grad():
+        potential.layers[-1].radial.weights[0].mul_(1e6)
+    with pytest.raises(ModelError, match="2048 intervals"):
+        potential.tabulate_radial(1e-12)
+    assert all(layer.table is None for layer in potential.layers)
+
+
 def test_tables_are_not_saved(tmp_path):
     potential = make_potential()
     before = potential.state_dict().keys()
@@ -136,7 +156,11 @@ def test_the_calculator_takes_tables_in_float32_alone():
     for dtype, tables in (("float32", True), ("float64", False)):
         calc = NequIPCalculator(make_potential(dtype))
         assert (calc.potential.layers[0].table is not None) is tables
-    carbon.calc = NequIPCalculator(make_potential("float32"), radial_tables=False)
+    tabulated = make_potential("float32")
+    tabulated.tabulate_radial(1e-2)
+    carbon.calc = NequIPCalculator(tabulated, radial_tables=False)
+    assert carbon.calc.potential.layers[0].table is None
+    assert tabulated.layers[0].table is not None
     exact = carbon.get_potential_energy()
     carbon.calc = NequIPCalculator(make_potential("float32"), radial_tables=True)
     assert carbon.get_potential_energy() == pytest.approx(exact, rel=1e-6)

@@ -1,4 +1,4 @@
-// What every generated convolution shares: vectors of channels, and the loops over rows and edges.
+// What every generated convolution shares: the loops over rows and edges.
 //
 // A generated file defines, before it includes this header,
 //   Scalar                                  float or double
@@ -6,42 +6,10 @@
 //   NUM_COUPLINGS                           entries M_ik of all paths, equal ones once
 // and after it the functions declared below. No Python, no torch: LAMMPS and artefacts use it as it is.
 #pragma once
-#include <cstdint>
-#include <cstring>
-
 #include "conv_abi.h"
-#include "vector_bytes.h"
+#include "vectors.h"
 
 namespace {
-
-constexpr int LANES = VECTOR_BYTES / sizeof(Scalar);
-
-// A vector of N scalars; arithmetic with a scalar broadcasts it.
-template <int N>
-struct VectorOf {
-  typedef Scalar type __attribute__((vector_size(N * sizeof(Scalar)), aligned(sizeof(Scalar)), may_alias));
-};
-template <>
-struct VectorOf<1> {
-  typedef Scalar type;
-};
-template <int N>
-using Vector = typename VectorOf<N>::type;
-
-template <int N>
-inline Vector<N> load(const Scalar* p) {
-  Vector<N> v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-template <int N>
-inline void store(Scalar* p, Vector<N> v) {
-  std::memcpy(p, &v, sizeof v);
-}
-template <int N>
-inline void add(Scalar* p, Vector<N> v) {
-  store<N>(p, load<N>(p) + v);
-}
 
 // The sum of N scalars, by halves.
 template <int N>
@@ -117,12 +85,14 @@ struct GivenWeights {
 struct TabulatedWeights {
   static constexpr int FULL_VECTORS = DIM_WEIGHT / LANES * LANES;
   const ConvTable& table;
+  bool beyond = false;  // the last knot, where slopes are zero
   alignas(64) Scalar value[DIM_WEIGHT + 1], slope[DIM_WEIGHT + 1], dvalue[DIM_WEIGHT + 1];
 
   // The six rows that an edge needs, and its place between them. Below the first knot the first
   // polynomial goes on; beyond the last knot the last value holds.
-  const Scalar* rows(int64_t edge, double& t) const {
+  const Scalar* rows(int64_t edge, double& t) {
     const double place = table.position[edge], end = double(table.intervals);
+    beyond = place > end;
     const double inside = place < end ? place : end;
     int64_t interval = inside > 0 ? static_cast<int64_t>(inside) : 0;
     if (interval > table.intervals - 1) interval = table.intervals - 1;
@@ -168,7 +138,7 @@ struct TabulatedWeights {
     for (int column = 0; column < FULL_VECTORS; column += LANES)
       add<LANES>(total, load<LANES>(dvalue + column) * load<LANES>(slope + column));
     for (int column = FULL_VECTORS; column < DIM_WEIGHT; ++column) total[0] += dvalue[column] * slope[column];
-    table.dposition[edge] = double(sum<LANES>(total));
+    table.dposition[edge] = beyond ? 0.0 : double(sum<LANES>(total));
   }
 };
 
@@ -221,11 +191,11 @@ void conv_backward(const ConvRows& rows, const ConvInputs& in, const ConvOutputs
   backward_rows(rows, in, weights, out);
 }
 void conv_table_forward(const ConvRows& rows, const ConvInputs& in, const ConvTable& table, void* out) {
-  TabulatedWeights weights{table, {}, {}, {}};
+  TabulatedWeights weights{table, false, {}, {}, {}};
   forward_rows(rows, in, weights, static_cast<Scalar*>(out));
 }
 void conv_table_backward(const ConvRows& rows, const ConvInputs& in, const ConvTable& table, const ConvOutputs& out) {
-  TabulatedWeights weights{table, {}, {}, {}};
+  TabulatedWeights weights{table, false, {}, {}, {}};
   backward_rows(rows, in, weights, out);
 }
 }

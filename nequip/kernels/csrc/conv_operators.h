@@ -1,16 +1,13 @@
 // The operators `nequip::conv...`: check the arguments, share the rows out among threads, call the kernel
 // that was generated for the specification.
 #pragma once
-#include <dlfcn.h>
-
 #include <algorithm>
-#include <map>
-#include <mutex>
 #include <tuple>
-#include <utility>
 #include <vector>
 
+#include "blocks.h"
 #include "conv_abi.h"
+#include "kernel_registry.h"
 #include "tensors.h"
 
 namespace {
@@ -23,22 +20,6 @@ struct Kernel {
   conv_table_backward_t* table_backward = nullptr;
   conv_double_backward_t* double_backward = nullptr;
 };
-
-std::mutex registry_lock;
-std::map<std::pair<std::string, int>, Kernel>& registry() {
-  static std::map<std::pair<std::string, int>, Kernel> kernels;
-  return kernels;
-}
-
-bool machine_has(const std::string& instruction_set) {
-#if defined(__x86_64__)
-  if (instruction_set == "avx512")
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  if (instruction_set == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-  return instruction_set == "generic";
-}
 
 // The edges of a call, checked: no kernel reads or writes outside its arrays whatever it is given.
 struct Rows {
@@ -58,10 +39,7 @@ struct Rows {
     row_ptr = data<const int64_t>(row_ptr_tensor);
     neighbor = data<const int64_t>(neighbor_tensor);
     count = pointers.size(0) - 1;
-    STD_TORCH_CHECK(row_ptr[0] == 0 && row_ptr[count] == edges, "conv: row_ptr runs from ", row_ptr[0], " to ",
-                    row_ptr[count], ", but there are ", edges, " edges");
-    for (int64_t row = 0; row < count; ++row)
-      STD_TORCH_CHECK(row_ptr[row] <= row_ptr[row + 1], "conv: row_ptr descends after row ", row);
+    check_row_ptr("conv", row_ptr, count, edges);
     for (int64_t row = 0; row < count; ++row)
       for (int64_t edge = row_ptr[row]; edge < row_ptr[row + 1]; ++edge) {
         STD_TORCH_CHECK(centers_data[edge] == row, "conv: center[", edge, "] is ", centers_data[edge],
@@ -90,10 +68,9 @@ struct Call {
     STD_TORCH_CHECK(x.dim() == 2, "conv: x is ", shape(x), ", not [rows, columns]");
     const auto type = x.scalar_type();
     STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "conv: x is neither float32 nor float64");
-    std::lock_guard<std::mutex> guard(registry_lock);
-    const auto found = registry().find({spec, type == ScalarType::Float ? 4 : 8});
-    STD_TORCH_CHECK(found != registry().end() && found->second.forward != nullptr, "conv: no kernel was loaded for ", spec);
-    return found->second;
+    const Kernel found = Registry<Kernel>::of().find(spec, type == ScalarType::Float ? 4 : 8);
+    STD_TORCH_CHECK(found.forward != nullptr, "conv: no kernel was loaded for ", spec);
+    return found;
   }
 
   Tensor weights(const char* name, const Tensor& weight) const {
@@ -111,26 +88,6 @@ struct Call {
     return {first, last, rows.row_ptr, rows.neighbor, slot};
   }
 };
-
-// Boundaries of blocks of whole rows with about equal work. They depend on the graph alone and not on
-// the number of threads, and so do the sums: results are equal, bit for bit, on any number of threads.
-std::vector<int64_t> blocks_of(const Rows& rows) {
-  const auto work = [&](int64_t row) { return rows.row_ptr[row] + row / 4; };
-  const int64_t total = work(rows.count);
-  const int64_t size = std::clamp<int64_t>(total / 16, 64, 8192);
-  std::vector<int64_t> boundaries{0};
-  while (boundaries.back() < rows.count) {
-    const int64_t target = work(boundaries.back()) + size;
-    int64_t low = boundaries.back() + 1, high = rows.count;
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (work(middle) >= target) high = middle;
-      else low = middle + 1;
-    }
-    boundaries.push_back(low);
-  }
-  return boundaries;
-}
 
 // What one block adds to dx: rows for the sources that it touches, and for no others.
 struct Share {
@@ -172,7 +129,7 @@ constexpr int64_t SHARES_BYTES = int64_t(1) << 28;
 
 template <class Run>
 void in_blocks(const Call& call, void* dx, Run run) {
-  const auto boundaries = blocks_of(call.rows);
+  const auto boundaries = blocks_of(call.rows.row_ptr, call.rows.count);
   const int64_t blocks = boundaries.size() - 1, columns = call.kernel.sizes[0];
   const int64_t row_bytes = columns * (call.type == ScalarType::Float ? 4 : 8);
   int64_t largest = 1;
@@ -198,15 +155,10 @@ void in_blocks(const Call& call, void* dx, Run run) {
 
 #define EDGES Tensor center, Tensor neighbor, Tensor row_ptr, Tensor transpose, std::string spec
 
-Tensor like(const Tensor& t) {
-  return t.dim() == 1 ? allocate(t, {t.size(0)}) : allocate(t, {t.size(0), t.size(1)});
-}
-Tensor zeros_like(const Tensor& t) { return torch::stable::new_zeros(t, t.sizes()); }
-
 // run(rows) for every block of rows.
 template <class Run>
 void for_blocks(const Call& call, Run run) {
-  const auto boundaries = blocks_of(call.rows);
+  const auto boundaries = blocks_of(call.rows.row_ptr, call.rows.count);
   parallel(boundaries.size() - 1, 1, [&](int64_t b) { run(call.block(boundaries[b], boundaries[b + 1], nullptr)); });
 }
 
@@ -301,32 +253,11 @@ std::tuple<Tensor, Tensor, Tensor> conv_table_backward(Tensor grad, Tensor x, Te
 // Loads the kernel library at `path` for a specification and a scalar of that many bytes. Returns
 // nullptr, or what is wrong; the text lives until the next call in this thread.
 extern "C" const char* nequip_load_conv(const char* spec, int scalar_bytes, const char* path) {
-  static thread_local std::string problem;
-  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    problem = dlerror();
-    return problem.c_str();
-  }
-  auto* instruction_set = reinterpret_cast<conv_instruction_set_t*>(dlsym(library, "conv_instruction_set"));
-  auto* sizes = static_cast<const int32_t*>(dlsym(library, "conv_sizes"));
-  if (instruction_set == nullptr || sizes == nullptr) {
-    problem = std::string(path) + " is no kernel library of ours";
-    return problem.c_str();
-  }
-  if (!machine_has(instruction_set())) {
-    problem = std::string(path) + " was built for " + instruction_set() + ", which this machine lacks";
-    return problem.c_str();
-  }
-  std::lock_guard<std::mutex> guard(registry_lock);
-  Kernel& kernel = registry()[{spec, scalar_bytes}];
-  kernel.sizes = sizes;
-  const auto load = [&](auto*& function, const char* name) {
-    if (void* symbol = dlsym(library, name)) function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(symbol);
-  };
-  load(kernel.forward, "conv_forward");
-  load(kernel.backward, "conv_backward");
-  load(kernel.table_forward, "conv_table_forward");
-  load(kernel.table_backward, "conv_table_backward");
-  load(kernel.double_backward, "conv_double_backward");
-  return nullptr;
+  return Registry<Kernel>::of().load("conv", spec, scalar_bytes, path, [](Kernel& kernel, const Library& library) {
+    library.find(kernel.forward, "conv_forward");
+    library.find(kernel.backward, "conv_backward");
+    library.find(kernel.table_forward, "conv_table_forward");
+    library.find(kernel.table_backward, "conv_table_backward");
+    library.find(kernel.double_backward, "conv_double_backward");
+  });
 }

@@ -2,6 +2,7 @@
 // serves several versions of torch; no Python inside: artefacts and LAMMPS load the same library.
 #include <torch/csrc/stable/library.h>
 
+#include "contraction_operators.h"
 #include "conv_operators.h"
 #include "linear_operators.h"
 #include "segment_operators.h"
@@ -20,6 +21,13 @@ STABLE_TORCH_LIBRARY(nequip, m) {
   m.def(
       "conv_double_backward(Tensor along_x, Tensor along_sh, Tensor along_weight, Tensor grad, Tensor x, Tensor sh, "
       "Tensor weight, " INDICES ") -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("contract(Tensor tensors, Tensor env, Tensor weight, Tensor row_ptr, str spec) -> Tensor");
+  m.def(
+      "contract_backward(Tensor grad, Tensor tensors, Tensor env, Tensor weight, Tensor row_ptr, str spec) -> "
+      "(Tensor, Tensor, Tensor)");
+  m.def(
+      "contract_double_backward(Tensor along_tensors, Tensor along_env, Tensor along_weight, Tensor grad, "
+      "Tensor tensors, Tensor env, Tensor weight, Tensor row_ptr, str spec) -> (Tensor, Tensor, Tensor, Tensor)");
 }
 STABLE_TORCH_LIBRARY_IMPL(nequip, CPU, m) {
   m.impl("map_irreps", TORCH_BOX(&map_irreps));
@@ -30,4 +38,7 @@ STABLE_TORCH_LIBRARY_IMPL(nequip, CPU, m) {
   m.impl("conv_double_backward", TORCH_BOX(&conv_double_backward));
   m.impl("conv_table", TORCH_BOX(&conv_table));
   m.impl("conv_table_backward", TORCH_BOX(&conv_table_backward));
+  m.impl("contract", TORCH_BOX(&contract));
+  m.impl("contract_backward", TORCH_BOX(&contract_backward));
+  m.impl("contract_double_backward", TORCH_BOX(&contract_double_backward));
 }

@@ -55,6 +55,11 @@ inline Tensor allocate(const Tensor& like, std::initializer_list<int64_t> sizes)
   return t;
 }
 
+Tensor like(const Tensor& t) {
+  return t.dim() == 1 ? allocate(t, {t.size(0)}) : allocate(t, {t.size(0), t.size(1)});
+}
+Tensor zeros_like(const Tensor& t) { return torch::stable::new_zeros(t, t.sizes()); }
+
 // body(i) for every i below count, on torch's own threads.
 void parallel(int64_t count, int64_t grain, const std::function<void(int64_t)>& body) {
   torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {

@@ -33,11 +33,26 @@ def map_irreps(
     Raises:
         KernelError: for arrays that do not fit `spec`.
     """
-    if x.shape[1] != spec.irreps_in.dim or weight.shape[1] != spec.num_weights:
+    _check(x, weight, types, spec)
+    if chosen_backend(backend, x.device.type) == "cpu":
+        return cpu.map_irreps(x, weight, types, spec)
+    return reference.map_irreps(x, weight, types, spec)
+
+
+def _check(x: Tensor, weight: Tensor, types: Tensor | None, spec: LinearSpec) -> None:
+    shapes = (x.shape[1:], weight.shape[1:])
+    if shapes != ((spec.irreps_in.dim,), (spec.num_weights,)):
         raise KernelError(
             f"map_irreps: x is {list(x.shape)} and weight is {list(weight.shape)}, not "
             f"[atom, {spec.irreps_in.dim}] and [type, {spec.num_weights}], for {spec.text}."
         )
-    if chosen_backend(backend, x.device.type) == "cpu":
-        return cpu.map_irreps(x, weight, types, spec)
-    return reference.map_irreps(x, weight, types, spec)
+    if weight.dtype != x.dtype or weight.device != x.device:
+        raise KernelError(
+            f"map_irreps: weight is {weight.dtype} on {weight.device} where x is {x.dtype} on {x.device}."
+        )
+    if types is None and weight.shape[0] != 1:
+        raise KernelError(f"map_irreps: weight has {weight.shape[0]} rows, but no types say which is whose.")
+    if types is not None and (types.shape != x.shape[:1] or types.device != x.device):
+        raise KernelError(
+            f"map_irreps: types is {list(types.shape)} on {types.device}, not [{x.shape[0]}] on {x.device}."
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -42,13 +43,15 @@ def load_operators() -> ctypes.CDLL:
     return ctypes.CDLL(str(path))
 
 
-def load_kernel(spec: str, scalar_bytes: int, path: Path) -> None:
-    """Let `torch.ops.nequip.conv...` find the kernels in the library at `path`.
+def load_kernel(
+    spec: str, scalar_bytes: int, path: Path, kind: Literal["conv", "contraction"] = "conv"
+) -> None:
+    """Let the operators of a kind find the kernels in the library at `path`.
 
     Raises:
         KernelError: for a file that is no such library, or is for another machine.
     """
-    load = load_operators().nequip_load_conv
+    load = getattr(load_operators(), f"nequip_load_{kind}")
     load.restype = ctypes.c_char_p
     problem = load(spec.encode(), scalar_bytes, str(path).encode())
     if problem is not None:

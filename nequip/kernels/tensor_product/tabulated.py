@@ -18,9 +18,10 @@ from nequip.kernels.backend import Backend
 from nequip.kernels.dispatch import chosen_backend
 from nequip.kernels.edges import Edges
 from nequip.kernels.tensor_product import convolve, cpu
-from nequip.kernels.tensor_product.autograd import check_devices, parse
+from nequip.kernels.tensor_product.autograd import parse
 from nequip.kernels.tensor_product.checks import check_arrays
 from nequip.kernels.tensor_product.spec import TensorProductSpec
+from nequip.kernels.trilinear import check_devices
 from nequip.typing import Float, Tensor
 
 # Columns: what multiplies value, slope, curvature at the left knot and at the right one; rows: powers of t.
@@ -59,10 +60,11 @@ def evaluate(
     t = (place - interval).unsqueeze(1)
     powers = _powers(t, derivative)
     basis = (powers @ torch.tensor(_HERMITE, dtype=t.dtype, device=t.device)).to(knots.dtype)
-    left = interval.long()
-    rows = torch.cat([knots.index_select(0, left), knots.index_select(0, left + 1)], dim=1)
-    values = torch.bmm(basis.unsqueeze(1), rows).squeeze(1)
-    return values if derivative == 0 else values * (position < last).to(values.dtype).unsqueeze(1)
+    first, rows = 3 * interval.long(), knots.flatten(0, 1)
+    values = basis.new_zeros(basis.shape[0], knots.shape[2])
+    for row, factor in enumerate(basis.unbind(1)):  # one at a time: all six rows of all edges are large
+        values = values + factor.unsqueeze(1) * rows.index_select(0, first + row)
+    return values if derivative == 0 else values * (position <= last).to(values.dtype).unsqueeze(1)
 
 
 def _powers(t: Float[Tensor, "edge 1"], derivative: int) -> Float[Tensor, "edge 6"]:
@@ -116,12 +118,12 @@ def _register_once() -> None:
     names = ("x", "sh", "position", "knots", "center", "neighbor", "row_ptr", "transpose")
 
     def fake_value(*arguments: Any) -> Tensor:
-        check_devices(names, arguments)
+        check_devices("conv", names, arguments)
         x, row_ptr, spec = arguments[0], arguments[6], arguments[8]
         return x.new_empty(row_ptr.shape[0] - 1, parse(spec).irreps_out.dim)
 
     def fake_gradient(*arguments: Any) -> tuple[Tensor, ...]:
-        check_devices(("grad", *names), arguments)
+        check_devices("conv", ("grad", *names), arguments)
         return tuple(value.new_empty(value.shape) for value in arguments[1:4])
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -129,10 +131,11 @@ def _register_once() -> None:
         ctx.spec = inputs[-1]
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        x, sh, position, knots, *indices = ctx.saved_tensors
+        saved = ctx.saved_tensors  # to be read once: torch.utils.checkpoint keeps them for one time
+        x, sh, position, knots, *indices = saved
         no_others = (None,) * 6  # knots, indices, spec
         if not torch.is_grad_enabled():
-            return *ops.conv_table_backward(grad, *ctx.saved_tensors, ctx.spec), *no_others
+            return *ops.conv_table_backward(grad, *saved, ctx.spec), *no_others
         weight, slope = evaluate(knots, position), evaluate(knots, position, derivative=1)
         dx, dsh, dweight = ops.conv_backward(grad, x, sh, weight, *indices, ctx.spec)
         return dx, dsh, (dweight * slope).sum(1).double(), *no_others

@@ -7,9 +7,10 @@ from functools import cache
 import torch
 
 from nequip.kernels.edges import Edges
-from nequip.kernels.tensor_product import autograd, triton
+from nequip.kernels.tensor_product import triton
 from nequip.kernels.tensor_product.autograd import parse
 from nequip.kernels.tensor_product.spec import TensorProductSpec
+from nequip.kernels.trilinear import register_derivatives
 from nequip.typing import Float, Tensor
 
 
@@ -88,4 +89,4 @@ def _register() -> None:
     torch.library.triton_op("nequip::conv_triton", value, mutates_args=())
     torch.library.triton_op("nequip::conv_triton_backward", gradient, mutates_args=())
     torch.library.triton_op("nequip::conv_triton_double_backward", hessian, mutates_args=())
-    autograd.register_derivatives("conv_triton", prepare_second=lambda spec, dtype: None)
+    register_derivatives("conv_triton")
