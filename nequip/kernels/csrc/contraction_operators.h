@@ -1,8 +1,8 @@
 // The operators `nequip::contract...` of Allegro: check the arguments, share the rows out among threads, call
 // the kernel that was generated for the specification.
 #pragma once
-#include <algorithm>
 #include <tuple>
+#include <vector>
 
 #include "blocks.h"
 #include "contraction_abi.h"
@@ -64,7 +64,7 @@ struct Contraction {
     return torch::stable::contiguous(grad);
   }
 
-  // run(rows, number of the block) for every block of rows; returns how many there are.
+  // run(rows, number of the block) for every block of rows.
   template <class Run>
   void in_blocks(const std::vector<int64_t>& boundaries, Run run) const {
     const auto* pointers = data<const int64_t>(row_ptr);
