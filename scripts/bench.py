@@ -1,6 +1,7 @@
-"""NequIP here against the published nequip 0.19.1: force evaluations and training steps, in one run.
+"""NequIP and Allegro here against the published nequip 0.19.1 and nequip-allegro 0.8.3: force evaluations and training steps, in one run.
 
-    python scripts/bench.py [--threads 2] [--rounds 5] [--published-aoti] [--output FILE.json]
+    python scripts/bench.py [--model nequip|allegro] [--threads 2] [--rounds 5]
+        [--published-aoti] [--output FILE.json]
 
 Makes the rival's environment (a virtual environment of its own, since its import name is ours), gives
 all programs the same weights, requires equal forces, then times them in turns, so that whatever else
@@ -32,21 +33,36 @@ from ase.build import molecule
 
 ROOT = Path(__file__).parents[1]
 WORKERS = Path(__file__).parent / "bench_workers"
-PEER_PACKAGES = ["torch==2.13.0", "nequip==0.19.1"]
+PEER_PACKAGES = ["torch==2.13.0", "nequip==0.19.1", "nequip-allegro==0.8.3"]
 
-# The model of the issue: 4 layers, l_max 2, both parities, 32 features, radial MLP 2 x 64.
-MODEL = {
+SHARED = {
     "type_names": ["H", "C", "O"],
     "r_max": 5.0,
-    "num_layers": 4,
     "l_max": 2,
     "parity": True,
-    "num_features": 32,
-    "radial_mlp_depth": 2,
-    "radial_mlp_width": 64,
     "avg_num_neighbors": 50.0,
     "per_type_energy_scales": 1.0,
     "per_type_energy_shifts": 0.0,
+}
+# 4 layers, l_max 2, both parities, 32 features, radial MLP 2 x 64.
+MODEL = SHARED | {"num_layers": 4, "num_features": 32, "radial_mlp_depth": 2, "radial_mlp_width": 64}
+MODELS = {
+    "nequip": MODEL,
+    "allegro": SHARED
+    | {
+        "architecture": "allegro",
+        "num_layers": 2,
+        "num_scalar_features": 64,
+        "num_tensor_features": 32,
+        "radial_chemical_embed": {
+            "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
+            "num_bessels": 8,
+            "bessel_trainable": False,
+            "polynomial_cutoff_p": 6,
+        },
+        **{f"{mlp}_mlp_hidden_layers_depth": 1 for mlp in ("scalar_embed", "allegro", "readout")},
+        **{f"{mlp}_mlp_hidden_layers_width": 64 for mlp in ("scalar_embed", "allegro", "readout")},
+    },
 }
 TOLERANCE = 1e-4  # relative difference of forces in float32
 # Ours with radial networks, and with the tables that our calculators take in float32.
@@ -60,6 +76,7 @@ CASES = {
 def main() -> None:
     """Parse, prepare, time in turns, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default="nequip")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="timed repetitions of each case")
     parser.add_argument("--published-aoti", action="store_true", help="also against the compiled rival")
@@ -68,11 +85,13 @@ def main() -> None:
     options = parser.parse_args()
     peer_python = make_peer_environment(options.peer_env)
     with tempfile.TemporaryDirectory() as folder:
-        problem = write_problem(Path(folder))
+        problem = write_problem(Path(folder), MODELS[options.model])
         programs = {"published": peer_python} | dict.fromkeys(OURS, sys.executable)
+        if options.model != "nequip":
+            del programs["ours_tables"]  # only NequIP's radial networks can be tables
         if options.published_aoti:
             programs["published_aoti"] = peer_python
-            compiled = make_compiled_rival(peer_python, problem, options.threads)
+            compiled = make_compiled_rival(peer_python, problem, options)
             shutil.copytree(compiled, problem, dirs_exist_ok=True)
         # the rival first: where there are no weights yet, it draws those that all then use
         workers = {name: Worker(python, name, problem, options.threads) for name, python in programs.items()}
@@ -86,23 +105,29 @@ def main() -> None:
 def make_peer_environment(folder: Path) -> Path:
     """The Python of a virtual environment with the published package; made once and kept."""
     python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
+    installed, wanted = folder / "complete", "\n".join(PEER_PACKAGES)
+    if not installed.exists() or installed.read_text() != wanted:
         print(f"installing {' '.join(PEER_PACKAGES)} in {folder} (a few minutes, once)", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
-        (folder / "complete").touch()
+        installed.write_text(wanted)
     return python
 
 
-def make_compiled_rival(peer_python: Path, problem: Path, threads: int) -> Path:
+def make_compiled_rival(peer_python: Path, problem: Path, options: argparse.Namespace) -> Path:
     """The folder of the rival's model.nequip.pt2 and its weights.npz; made once and kept."""
-    key = hashlib.sha256(json.dumps([MODEL, PEER_PACKAGES, threads]).encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        json.dumps([MODELS[options.model], PEER_PACKAGES, options.threads]).encode()
+    ).hexdigest()[:12]
     folder = ROOT / ".cache" / f"peer-aoti-{key}"
     if not (folder / "complete").exists():
         print(f"compiling the published model in {folder} (four to ten CPU-minutes, once)", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         # AOTInductor lays out loops for the threads that it finds here: for one, nothing would be parallel
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(options.threads),
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        }
         make_checkpoint = [peer_python, WORKERS / "published_checkpoint.py", problem, folder]
         subprocess.run(make_checkpoint, check=True, env=environment)
         nequip_compile = [peer_python.parent / "nequip-compile", folder / "model.ckpt"]
@@ -113,7 +138,7 @@ def make_compiled_rival(peer_python: Path, problem: Path, threads: int) -> Path:
     return folder
 
 
-def write_problem(folder: Path) -> Path:
+def write_problem(folder: Path, model: dict[str, object]) -> Path:
     """The programs' input: the model, a water box for force evaluations, molecules for training."""
     systems = {"water_192": water_box(64)} | {f"ethanol_{i}": rattled_ethanol(i) for i in range(5)}
     arrays: dict[str, np.ndarray] = {}
@@ -125,7 +150,7 @@ def write_problem(folder: Path) -> Path:
             f"{name}/pbc": atoms.pbc,
         }
     np.savez(folder / "structures.npz", **arrays)
-    (folder / "model.json").write_text(json.dumps(MODEL))
+    (folder / "model.json").write_text(json.dumps(model))
     return folder
 
 
@@ -219,7 +244,7 @@ def report(times: dict[str, dict[str, list[float]]], options: argparse.Namespace
             print(f"{case:24}{rival:16}{times_told}")
             rows.append({"case": case, "rival": rival, "ours": program} | row)
     machine = {"processor": platform.processor() or platform.machine(), "threads": options.threads}
-    result = {"machine": machine, "model": MODEL, "cases": rows}
+    result = {"machine": machine, "model": MODELS[options.model], "cases": rows}
     if options.output:
         options.output.write_text(json.dumps(result, indent=2) + "\n")
         print(f"written to {options.output}")

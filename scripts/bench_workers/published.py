@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hydra.utils import instantiate
 from nequip.utils.global_state import set_global_state
 from serve import serve
 
 from nequip.data import AtomicDataDict, compute_neighborlist_, from_dict
-from nequip.model import NequIPGNNModel
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     torch.set_num_threads(threads)
     set_global_state()
     config = json.loads((folder / "model.json").read_text())
-    model = NequIPGNNModel(seed=0, model_dtype="float32", **config)
+    model = instantiate(described(config), _recursive_=False)
     if (folder / "weights.npz").exists():
         state = np.load(folder / "weights.npz")
         model.load_state_dict({key: torch.as_tensor(state[key]) for key in state})
@@ -45,6 +45,14 @@ def main() -> None:
         return model(dict(water))["forces"]
 
     serve({"forces_water_192": forces, "train_step_ethanol_5": train_step})
+
+
+def described(config: dict) -> dict:
+    """The model as the published package describes one: what builds it, and with which arguments."""
+    rest = {key: value for key, value in config.items() if key != "architecture"}
+    allegro = config.get("architecture") == "allegro"
+    target = "allegro.model.AllegroModel" if allegro else "nequip.model.NequIPGNNModel"
+    return {"_target_": target, "seed": 0, "model_dtype": "float32", **rest}
 
 
 def save_weights(model: torch.nn.Module, file: Path) -> None:

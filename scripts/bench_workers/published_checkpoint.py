@@ -15,7 +15,7 @@ from lightning import Trainer
 from nequip.scripts._compile_utils import PAIR_NEQUIP_INPUTS
 from nequip.utils import get_current_code_versions
 from nequip.utils.global_state import set_global_state
-from published import load, save_weights
+from published import described, load, save_weights
 
 from nequip.train import NequIPLightningModule
 
@@ -25,7 +25,7 @@ def main() -> None:
     set_global_state()
     config = json.loads((problem / "model.json").read_text())
     module = NequIPLightningModule(
-        model={"_target_": "nequip.model.NequIPGNNModel", "seed": 0, "model_dtype": "float32", **config},
+        model=described(config),
         num_datasets={"train": 1, "val": 0, "test": 0},
         # the published loader looks here for the versions and for the class to rebuild
         info_dict={
