@@ -1,4 +1,6 @@
-"""NequIP and Allegro here against the published nequip 0.19.1 and nequip-allegro 0.8.3: force evaluations and training steps, in one run.
+"""NequIP and Allegro here against the published packages: force evaluations and training steps, in one run.
+
+The rivals are nequip 0.19.1 and nequip-allegro 0.8.3.
 
     python scripts/bench.py [--model nequip|allegro] [--threads 2] [--rounds 5]
         [--published-aoti] [--output FILE.json]
