@@ -228,11 +228,11 @@ def _turn(matrix: Float[Tensor, "edge k i"], feature: Float[Tensor, "edge i u"])
 def _compile(function: Callable[..., Any], name: str, device: torch.device) -> Callable[..., Any]:
     """A function of arrays of any length, compiled once: at the first call with more than one row of each."""
     options: dict[str, Any] = {
-        # No intermediate array is worth its memory: compute it again for every reader.
-        "cpp_cache_precompile_headers": False,
-        "realize_reads_threshold": 1000,
+        # No product of an edge is worth its memory: compute it again for every reader.
         "realize_acc_reads_threshold": 1000,
         "realize_opcount_threshold": 10_000,
+        "unroll_reductions_threshold": 16,  # sums over components: l up to 7
+        "cpp_cache_precompile_headers": False,  # 20 s once, for little later
     }
     if device.type == "cpu":
         # On several threads every element would be summed atomically: on two, ten times slower than on one.
