@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from golden_files import Golden, golden_files
 from test_convolve import assert_same, derivatives, problem, spec
 
 from nequip.kernels.tensor_product import compiled, convolve
@@ -80,3 +81,9 @@ def test_a_compiled_model_contains_it_as_one_operator():
     assert_same(
         torch.autograd.grad(actual, arrays), torch.autograd.grad(energy(*arrays), arrays), tolerance=1e-12
     )
+
+
+def test_a_golden_file():
+    (path,) = (path for path in golden_files("nequip") if path.stem == "nequip_small")
+    golden = Golden(path)
+    golden.check_float64(golden.predict("ethanol", "float64", "compiled"), "ethanol")
