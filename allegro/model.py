@@ -18,7 +18,7 @@ from nequip.model.potential import DTYPES, Potential
 from nequip.model.registry import Architecture
 from nequip.nn.geometry import NormalizedLength, edge_geometry
 from nequip.nn.mlp import ScalarMLP
-from nequip.nn.pieces import rows_in_pieces
+from nequip.nn.pieces import in_pieces
 from nequip.nn.radial import BesselBasis
 from nequip.o3 import join, spherical_harmonics, split
 from nequip.typing import Float, Int, Tensor
@@ -105,7 +105,7 @@ class Allegro(Potential):
         if self.training:
             energies = self._local_energies(*on_edges, *on_rows, edges)
         else:
-            energies = rows_in_pieces(self._local_energies, edges, on_edges=on_edges, on_rows=on_rows)
+            energies = in_pieces(self._local_energies, edges, on_edges=on_edges, on_rows=on_rows)
         energies = self.scale_shift(energies.squeeze(1), graph.types)
         if self.zbl is not None:
             energies = energies + self.zbl(graph, geometry.length, x)

@@ -99,42 +99,38 @@ class InteractionLayer(torch.nn.Module):
         """
         edges = Edges(graph.center, graph.neighbor, graph.row_ptr, graph.transpose)
         source = self.linear_in(h) * self.norm[graph.types].unsqueeze(1)
-        if self.table is not None and self.knots is not None:
-            message = self._sum_tabulated(source, sh, self.table.position(x), self.knots, edges)
-        else:
-            assert radial is not None
-            message = self._sum_messages(source, sh, radial, edges)
-        out = self.linear_out(message)
+        out = self.linear_out(self._sum_messages(source, sh, x, radial, edges))
         if self.self_connection is not None:
             out = out + self.self_connection(h, graph.types, type_features)
         return self.gate(out)
-
-    def _sum_tabulated(
-        self,
-        source: Float[Tensor, "atom component_in"],
-        sh: Float[Tensor, "edge component_sh"],
-        place: Float[Tensor, " edge"],
-        knots: Float[Tensor, "knot 3 path_channel"],
-        edges: Edges,
-    ) -> Float[Tensor, "atom component_message"]:
-        def message(sh: Tensor, place: Tensor, edges: Edges) -> Tensor:
-            return convolve_tabulated(source, sh, place, knots, edges, spec=self.spec, backend=self.backend)
-
-        if chosen_backend(self.backend, source.device.type) == "cpu":
-            return message(sh, place, edges)  # which keeps no weights of edges
-        return in_pieces(message, sh, place, edges)
 
     def _sum_messages(
         self,
         source: Float[Tensor, "atom component_in"],
         sh: Float[Tensor, "edge component_sh"],
-        radial: Float[Tensor, "edge bessel"],
+        x: Float[Tensor, " edge"],
+        radial: Float[Tensor, "edge bessel"] | None,
         edges: Edges,
     ) -> Float[Tensor, "atom component_message"]:
-        def message(sh: Tensor, radial: Tensor, edges: Edges) -> Tensor:
+        """With weights from the table where there is one, and in evaluation a piece of them at a time."""
+        table, knots = self.table, self.knots
+
+        def tabulated(sh: Tensor, place: Tensor, edges: Edges) -> Tensor:
+            assert knots is not None
+            return convolve_tabulated(source, sh, place, knots, edges, spec=self.spec, backend=self.backend)
+
+        def exact(sh: Tensor, radial: Tensor, edges: Edges) -> Tensor:
             return convolve(source, sh, self.radial(radial), edges, spec=self.spec, backend=self.backend)
 
-        return message(sh, radial, edges) if self.training else in_pieces(message, sh, radial, edges)
+        if table is None:
+            assert radial is not None
+            if self.training:
+                return exact(sh, radial, edges)
+            return in_pieces(exact, edges, on_edges=(sh, radial))
+        place = table.position(x)
+        if chosen_backend(self.backend, source.device.type) == "cpu":
+            return tabulated(sh, place, edges)  # which keeps no weights of edges
+        return in_pieces(tabulated, edges, on_edges=(sh, place))
 
 
 def _drop_table(layer: torch.nn.Module, _: object) -> None:

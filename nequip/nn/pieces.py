@@ -18,13 +18,6 @@ Message = Callable[..., Float[Tensor, "row column"]]
 
 
 def in_pieces(
-    message: Message, left: Float[Tensor, "edge a"], right: Float[Tensor, "edge b"], edges: Edges
-) -> Float[Tensor, "row column"]:
-    """`message(left, right, edges)` by pieces, as `rows_in_pieces` takes them."""
-    return rows_in_pieces(message, edges, on_edges=(left, right))
-
-
-def rows_in_pieces(
     message: Message, edges: Edges, *, on_edges: Sequence[Tensor], on_rows: Sequence[Tensor] = ()
 ) -> Float[Tensor, "row column"]:
     """`message(*on_edges, *on_rows, edges)`, whole rows of edges at a time and again in the backward pass.

@@ -36,7 +36,7 @@ def test_values_and_two_orders_of_derivatives(degrees, monkeypatch):
             calls.append(len(left))
             return segment_sum(x[edges.neighbor].sin() * left * right, edges.row_ptr)
 
-        out = pieces.in_pieces(message, left, right, edges)
+        out = pieces.in_pieces(message, edges, on_edges=(left, right))
         first = torch.autograd.grad(out.square().sum(), arrays, create_graph=True)
         second = torch.autograd.grad(sum(g.square().sum() for g in first), arrays)
         return [out, *first, *second]
