@@ -25,6 +25,9 @@ class AtomicGraph(NamedTuple):
 
     Edges are sorted by `center` (ascending), with row pointers and the permutation that sorts
     them by `neighbor` beside them: sums over edges need no atomics in either direction.
+
+    The first `num_owned` atoms are centers; atoms after them, where there are any, are copies of atoms that
+    another process owns ("ghosts"), without energies and edges of their own.
     """
 
     positions: Float[Tensor, "atom 3"]  # Å, float64
@@ -36,11 +39,17 @@ class AtomicGraph(NamedTuple):
     shift: Float[Tensor, "edge 3"]  # lattice shifts, whole numbers
     cell: Float[Tensor, "graph 3 3"]  # rows are lattice vectors; zeros where there is no cell
     batch: Int[Tensor, " atom"]  # graph of each atom
+    head: Int[Tensor, " graph"]  # which of a model's readouts is asked, where it has several
     labels: Labels
 
     @property
     def num_atoms(self) -> int:
         return self.positions.shape[0]
+
+    @property
+    def num_owned(self) -> int:
+        """Atoms that are centers: all of them, but in a part of a structure that is divided over processes."""
+        return self.row_ptr.shape[0] - 1
 
     @property
     def num_edges(self) -> int:
@@ -79,6 +88,7 @@ def collate(graphs: list[AtomicGraph]) -> AtomicGraph:
         shift=torch.cat([graph.shift for graph in graphs]),
         cell=torch.cat([graph.cell for graph in graphs]),
         batch=_shifted([graph.batch for graph in graphs], number),
+        head=torch.cat([graph.head for graph in graphs]),
         labels=Labels(*(torch.cat(values) for values in zip(*(g.labels for g in graphs), strict=True))),
     )
 

@@ -190,6 +190,7 @@ def graph_from_arrays(frame: Frame, types: IntArray, neighbors: Neighbors, label
         shift=torch.tensor(neighbors.shift, dtype=torch.float64).reshape(-1, 3),
         cell=torch.tensor(frame.cell, dtype=torch.float64).reshape(1, 3, 3),
         batch=torch.zeros(frame.num_atoms, dtype=torch.int64),
+        head=torch.zeros(1, dtype=torch.int64),
         labels=labels,
     )
 

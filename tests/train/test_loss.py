@@ -38,6 +38,7 @@ def labelled(
         shift=torch.zeros(0, 3, dtype=torch.float64),
         cell=torch.zeros(1, 3, 3, dtype=torch.float64),
         batch=torch.zeros(number, dtype=torch.int64),
+        head=torch.zeros(1, dtype=torch.int64),
         labels=labels,
     )
 
