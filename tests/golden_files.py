@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from nequip.data.frame import Frame
 from nequip.data.neighbors import TypeMapper, build_graph
@@ -46,11 +47,27 @@ class Golden:
         return potential(build_graph(frame, TypeMapper(potential.card.type_names), potential.cutoffs))
 
     def expected(self, structure: str) -> dict[str, torch.Tensor]:
+        folder = f"out/{structure}"
+        if "head" in self.config:
+            folder = f"{folder}/{self.config['head']}"
         names = {"energy": "total_energy", "atomic_energies": "atomic_energy"}
         names |= {key: key for key in ("forces", "stress", "virial")}
-        return {
-            ours: torch.from_numpy(self.arrays[f"out/{structure}/{theirs}"]) for ours, theirs in names.items()
+        found = {
+            ours: self.arrays[f"{folder}/{theirs}"]
+            for ours, theirs in names.items()
+            if f"{folder}/{theirs}" in self.arrays
         }
+        if self.config["architecture"] == "mace":
+            found["atomic_energies"] = found["atomic_energies"] + self._isolated_energies(structure)
+            if f"{folder}/stress_voigt" in self.arrays:
+                found["stress"] = voigt_6_to_full_3x3_stress(self.arrays[f"{folder}/stress_voigt"])
+        return {name: torch.from_numpy(value) for name, value in found.items()}
+
+    def _isolated_energies(self, structure: str) -> np.ndarray:
+        """Those of single atoms, which MACE's atomic energies leave out."""
+        heads, table = self.config.get("heads", ["default"]), np.atleast_2d(self.arrays["atomic_energies"])
+        types = [self.config["atomic_numbers"].index(z) for z in self.arrays[f"struct/{structure}/numbers"]]
+        return table[heads.index(self.config.get("head", heads[0]))][types]
 
     def check_float64(self, prediction: Prediction, structure: str) -> None:
         """All outputs agree to 1e-10."""

@@ -131,7 +131,10 @@ void map_atoms(const LinearLayout& layout, const Tensor& x, const Tensor& weight
   if (transposed) {
     turned.reset(new Scalar[weight.numel()]);
     const int64_t matrices = layout.blocks.size();
+    std::vector<char> present(weight.size(0), 0);  // there may be many more types than atoms
+    for (int64_t n = 0; n < atoms; ++n) present[types[n]] = 1;
     parallel(weight.size(0) * matrices, 1, [&](int64_t i) {
+      if (!present[i / matrices]) return;
       const auto& b = layout.blocks[i % matrices];
       const int64_t first = i / matrices * per_type + b.column_weight;
       constexpr int64_t TILE = 16;  // a square whose rows on both sides stay in the first cache

@@ -6,6 +6,7 @@
 #include "conv_operators.h"
 #include "linear_operators.h"
 #include "segment_operators.h"
+#include "symmetric_operators.h"
 
 #define INDICES "Tensor center, Tensor neighbor, Tensor row_ptr, Tensor transpose, str spec"
 STABLE_TORCH_LIBRARY(nequip, m) {
@@ -28,6 +29,13 @@ STABLE_TORCH_LIBRARY(nequip, m) {
   m.def(
       "contract_double_backward(Tensor along_tensors, Tensor along_env, Tensor along_weight, Tensor grad, "
       "Tensor tensors, Tensor env, Tensor weight, Tensor row_ptr, str spec) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("contract_symmetric(Tensor x, Tensor weight, Tensor types, str spec) -> Tensor");
+  m.def(
+      "contract_symmetric_backward(Tensor grad, Tensor x, Tensor weight, Tensor types, str spec, bool with_weight) -> "
+      "(Tensor, Tensor)");
+  m.def(
+      "contract_symmetric_derivative(Tensor along_grad, Tensor along_x, Tensor along_weight, Tensor grad, Tensor x, "
+      "Tensor weight, Tensor types, str spec, bool with_weight) -> (Tensor, Tensor, Tensor)");
 }
 STABLE_TORCH_LIBRARY_IMPL(nequip, CPU, m) {
   m.impl("map_irreps", TORCH_BOX(&map_irreps));
@@ -41,4 +49,10 @@ STABLE_TORCH_LIBRARY_IMPL(nequip, CPU, m) {
   m.impl("contract", TORCH_BOX(&contract));
   m.impl("contract_backward", TORCH_BOX(&contract_backward));
   m.impl("contract_double_backward", TORCH_BOX(&contract_double_backward));
+  m.impl("contract_symmetric", TORCH_BOX(&contract_symmetric));
+  m.impl("contract_symmetric_backward", TORCH_BOX(&contract_symmetric_backward));
+  m.impl("contract_symmetric_derivative", TORCH_BOX(&contract_symmetric_derivative));
 }
+
+// Of what a kernel library and a compiled model expect of these operators: see nequip/kernels/native/library.py.
+extern "C" const char* nequip_abi() { return NEQUIP_ABI; }
