@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from nequip.cli.frames import add_label_options, label_map, open_frames
@@ -147,6 +148,8 @@ def _statistics(options: argparse.Namespace) -> None:
     dataset = GraphDataset(source, frames, TypeMapper(names), Cutoffs(options.r_max))
     scanned = progress(dataset.scan(), "statistics", len(dataset))
     found = compute_statistics(scanned, names, dataset.cutoffs)
+    if found.singular:
+        logging.getLogger(__name__).warning("%s", found.singular)
     print(json.dumps(found.as_dict(), indent=2) if options.json else statistics_table(found))
 
 

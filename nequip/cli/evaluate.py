@@ -35,7 +35,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     parser.description = "Errors of a saved potential on frames with energies, forces, stress, and a report."
     parser.epilog = EXAMPLES
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a .nequip file")
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a .nequip file, or one that nequip-convert reads"
+    )
     parser.add_argument("data", metavar="DATA", help="path, 'pattern', store or set:NAME")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("evaluation"), metavar="DIR", help="(evaluation)"
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     from nequip.plotting.tables import error_table
     from nequip.train.evaluation import evaluate
 
-    potential = load(options.model, find_device(options.device), options.dtype, options.backend)
+    potential = load(options.model, find_device(options.device), options.dtype, options.backend, options.head)
     dataset = _dataset(potential, options)
     folder = make_folder(options.output)
     evaluation = evaluate(potential, dataset, batch_size=options.batch_size, progress="evaluating")

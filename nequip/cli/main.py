@@ -33,6 +33,8 @@ COMMANDS = {
     "evaluate": Command("nequip.cli.evaluate", "errors and report of a potential on a data set"),
     "data": Command("nequip.cli.data", "inspect, convert and split data sets, and their statistics"),
     "md": Command("nequip.cli.md", "molecular dynamics with a saved potential"),
+    "convert": Command("nequip.cli.convert", "convert a potential of another package"),
+    "compile": Command("nequip.cli.compile", "a saved potential as a file that runs without Python"),
     "info": Command("nequip.cli.info", "what a saved potential says of itself"),
 }
 EXAMPLES = """\
@@ -81,6 +83,21 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
 def data(argv: Sequence[str] | None = None) -> int:
     """`nequip-data ...`."""
     return run("data", sys.argv[1:] if argv is None else argv, prog="nequip-data")
+
+
+def convert(argv: Sequence[str] | None = None) -> int:
+    """`nequip-convert ...`."""
+    return run("convert", sys.argv[1:] if argv is None else argv, prog="nequip-convert")
+
+
+def compile(argv: Sequence[str] | None = None) -> int:
+    """`nequip-compile ...`."""
+    return run("compile", sys.argv[1:] if argv is None else argv, prog="nequip-compile")
+
+
+def info(argv: Sequence[str] | None = None) -> int:
+    """`nequip-info ...`."""
+    return run("info", sys.argv[1:] if argv is None else argv, prog="nequip-info")
 
 
 def run(name: str, argv: Sequence[str], prog: str) -> int:

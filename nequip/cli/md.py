@@ -36,7 +36,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     parser.description = "Molecular dynamics (NVE, velocity Verlet) through ASE: does the energy stay?"
     parser.epilog = EXAMPLES
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a .nequip file")
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a .nequip file, or one that nequip-convert reads"
+    )
     parser.add_argument("structure", metavar="STRUCTURE", help="where to start: a file, or set:NAME")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="frame of the file (0)")
     parser.add_argument("--temperature", type=float, default=300.0, metavar="K", help="of the start (300)")
@@ -55,12 +57,12 @@ def run(options: argparse.Namespace) -> None:
     from nequip.calculators import NequIPCalculator
     from nequip.calculators.dynamics import run_nve
     from nequip.errors import ModelError
+    from nequip.interop import load
 
     settings = _settings(options)
     atoms = _structure(options)
-    atoms.calc = NequIPCalculator(
-        options.model, device=options.device, dtype=options.dtype, backend=options.backend
-    )
+    model = options.model if options.head is None else load(options.model, head=options.head)
+    atoms.calc = NequIPCalculator(model, device=options.device, dtype=options.dtype, backend=options.backend)
     if atoms.calc.potential.card.energy_only:
         raise ModelError(f"{options.model} predicts energies only: dynamics needs a potential with forces.")
     atoms.get_forces()  # refuses a structure that the potential cannot take before anything is written

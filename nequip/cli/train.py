@@ -131,21 +131,18 @@ def _train(config: RunConfig) -> None:
 
 def _report(config: RunConfig, outcome: TrainingOutcome) -> dict[str, Evaluation]:
     """Evaluate the best weights on validation and test frames, and draw what came out."""
-    import torch
-
     from nequip.model.checkpoint import load
     from nequip.plotting import write_report
-    from nequip.train.evaluation import evaluate
+    from nequip.train.evaluation import evaluate, evaluation_device
 
-    on_gpu = config.trainer.accelerator not in ("cpu", "mps") and torch.cuda.is_available()
-    potential = load(outcome.best, device="cuda" if on_gpu else "cpu")
-    print(
-        f"\nEvaluating {outcome.best} on {len(outcome.data.val) + len(outcome.data.test)} frames ...",
-        flush=True,
-    )
+    potential = load(outcome.best, device=evaluation_device(config.trainer.accelerator))
+    sets = {"val": outcome.data.val, "test": outcome.data.test}
+    if outcome.data.replay is not None:
+        sets["replay"] = outcome.data.replay.val
+    print(f"\nEvaluating {outcome.best} on {sum(map(len, sets.values()))} frames ...", flush=True)
     evaluations = {
         name: evaluate(potential, dataset, batch_size=config.data.batch.val_size)
-        for name, dataset in (("val", outcome.data.val), ("test", outcome.data.test))
+        for name, dataset in sets.items()
         if len(dataset)
     }
     if evaluations:

@@ -1,6 +1,6 @@
 """Potentials from files and from published weights."""
 
+from nequip.interop.loading import load, read_card
 from nequip.interop.published import from_published
-from nequip.model.checkpoint import load
 
-__all__ = ["from_published", "load"]
+__all__ = ["from_published", "load", "read_card"]

@@ -46,7 +46,7 @@ def from_published(
     Args:
         config: the published model's arguments, with `architecture` (nequip, allegro, mace, ...).
         state: its state dict as arrays; prefixes of wrappers (`model.func.` and such) may be there.
-        dtype: float32 or float64 of the result; by default the configuration's `model_dtype`.
+        dtype: float32 or float64 of the result; by default the configuration's `model_dtype` or `dtype`.
         backend: of the kernels.
 
     Raises:
@@ -60,7 +60,9 @@ def from_published(
             f"there are {', '.join(sorted(points))}."
         )
     importer: Importer = points[architecture].load()
-    conversion = importer(config, state, dtype_name(dtype or config.get("model_dtype", "float32")))
+    conversion = importer(
+        config, state, dtype_name(dtype or config.get("model_dtype") or config.get("dtype") or "float32")
+    )
     potential = build_potential(conversion.config.model_copy(update={"backend": backend}))
     load_weights(potential, conversion.weights, f"published {architecture}")
     return potential.eval()

@@ -25,6 +25,7 @@ from nequip.nn.linear import IrrepsLinear, TypeLinear
 # Their name -> ours, where the meaning is the same.
 _KEYS = {
     **{key: key for key in ("num_layers", "l_max", "parity", "num_features", "type_embed_num_features")},
+    "hidden_irreps": "hidden_irreps",  # in which older versions had another order
     **{key: key for key in ("radial_mlp_depth", "radial_mlp_width", "num_bessels", "bessel_trainable")},
     **{key: key for key in ("polynomial_cutoff_p", "avg_num_neighbors", "per_edge_type_cutoff")},
     **{key: key for key in ("per_type_energy_scales_trainable", "per_type_energy_shifts_trainable")},
