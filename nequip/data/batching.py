@@ -6,11 +6,11 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from nequip.data.dataset import GraphDataset
 from nequip.data.neighbors import IntArray
 
 logger = logging.getLogger(__name__)
@@ -25,11 +25,34 @@ class BatchLimits:
     max_edges: int | None = None
 
 
+class Frames(Protocol):
+    """A data set whose frames are put into batches."""
+
+    @property
+    def indices(self) -> IntArray:
+        """The place of every frame in its source."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def num_atoms(self) -> IntArray:
+        """Atoms of every frame."""
+        ...
+
+    def num_edges(self) -> IntArray:
+        """Edges of every frame."""
+        ...
+
+    def draw(self, generator: np.random.Generator) -> IntArray:
+        """The positions that an epoch takes, in its order."""
+        ...
+
+
 class GraphBatchSampler(Sampler[list[int]]):
     """Batches of positions in a data set; their order depends on `(seed, epoch)` alone.
 
-    Every frame comes once an epoch. A frame above the budget gets a batch of its own. `len` counts
-    the batches of the whole epoch, wherever it was started.
+    Every frame that the data set draws for an epoch comes once. A frame above the budget gets a batch of
+    its own. `len` counts the batches of the whole epoch, wherever it was started.
 
     Among `world_size` processes, batches are dealt out in turn; where they do not come out even, the
     first ones are repeated so that all processes take as many steps.
@@ -37,7 +60,7 @@ class GraphBatchSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        dataset: GraphDataset,
+        dataset: Frames,
         limits: BatchLimits,
         *,
         shuffle: bool = True,
@@ -45,7 +68,7 @@ class GraphBatchSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ):
-        self.num_frames = len(dataset)
+        self._dataset = dataset
         self.limits = limits
         self.shuffle = shuffle
         self.seed = seed
@@ -77,8 +100,8 @@ class GraphBatchSampler(Sampler[list[int]]):
 
     def _order(self) -> IntArray:
         if not self.shuffle:
-            return np.arange(self.num_frames)
-        return np.random.default_rng((self.seed, self.epoch)).permutation(self.num_frames)
+            return np.arange(len(self._dataset))
+        return self._dataset.draw(np.random.default_rng((self.seed, self.epoch)))
 
     def _cut(self, order: IntArray) -> list[list[int]]:
         if not len(self._budget):
@@ -99,7 +122,7 @@ class GraphBatchSampler(Sampler[list[int]]):
         return [batches[(step * self.world_size + self.rank) % len(batches)] for step in range(steps)]
 
 
-def _costs(dataset: GraphDataset, limits: BatchLimits) -> tuple[IntArray, IntArray]:
+def _costs(dataset: Frames, limits: BatchLimits) -> tuple[IntArray, IntArray]:
     """What every frame takes of each budget [frame, budget], and the budgets."""
     columns: list[IntArray] = []
     budget: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from nequip.data.frame import Frame
@@ -31,6 +33,23 @@ class ScannedFrame:
     where: str
 
 
+@dataclass(frozen=True)
+class FrameRole:
+    """What the frames of a data set are for: the readout that they ask, and how their labels count."""
+
+    head: int = 0
+    weight: float = 1.0  # times that of each frame
+    energy_shifts: tuple[float, ...] | None = None  # eV, by type: added to the label of every atom's energy
+
+    def apply(self, graph: AtomicGraph) -> AtomicGraph:
+        """One structure in this role."""
+        labels = graph.labels._replace(weight=graph.labels.weight * self.weight)
+        if self.energy_shifts is not None:
+            shifts = torch.tensor(self.energy_shifts, dtype=torch.float64)
+            labels = labels._replace(energy=labels.energy + shifts[graph.types].sum())
+        return graph._replace(head=torch.full_like(graph.head, self.head), labels=labels)
+
+
 class GraphDataset(Dataset[AtomicGraph]):
     """Graphs of the frames `indices` of `source`; nothing is kept in memory but the indices.
 
@@ -46,6 +65,7 @@ class GraphDataset(Dataset[AtomicGraph]):
         *,
         groups: Sequence[str] = ("",),
         cache_dir: Path | None = None,
+        role: FrameRole | None = None,
     ):
         """`groups` are the names that `Labels.group` points into; frames of others get 0."""
         self.source = source
@@ -53,6 +73,7 @@ class GraphDataset(Dataset[AtomicGraph]):
         self.mapper = mapper
         self.cutoffs = cutoffs
         self.groups = tuple(groups)
+        self.role = role or FrameRole()
         self._group_index = {name: number for number, name in enumerate(self.groups)}
         self._cache_folder = None if cache_dir is None else cache_dir / self._cache_name()
         self._cache: NeighborCache | None = None
@@ -63,7 +84,7 @@ class GraphDataset(Dataset[AtomicGraph]):
     def __getitem__(self, position: int) -> AtomicGraph:
         index = int(self.indices[position])
         frame = self.source[index]
-        return build_graph(
+        graph = build_graph(
             frame,
             self.mapper,
             self.cutoffs,
@@ -72,6 +93,22 @@ class GraphDataset(Dataset[AtomicGraph]):
             index=index,
             where=frame_name(self.source, index),
         )
+        return self.role.apply(graph)
+
+    def in_role(self, role: FrameRole) -> GraphDataset:
+        """The same frames in another role."""
+        other = copy.copy(self)
+        other.role = role
+        return other
+
+    def draw(self, generator: np.random.Generator) -> IntArray:
+        """The positions that an epoch takes, in its order: all of them."""
+        return generator.permutation(len(self))
+
+    def identity(self) -> dict[str, str]:
+        """What the graphs depend on."""
+        frames = hashlib.sha256(self.indices.tobytes()).hexdigest()
+        return {"source": self.source.fingerprint(), "frames": frames, "role": repr(self.role)}
 
     def num_atoms(self) -> IntArray:
         """Atoms of every frame."""

@@ -52,6 +52,11 @@ class AtomicGraph(NamedTuple):
         return self.row_ptr.shape[0] - 1
 
     @property
+    def owned_types(self) -> Int[Tensor, " owned"]:
+        """Types of the atoms that are centers."""
+        return self.types[: self.num_owned]
+
+    @property
     def num_edges(self) -> int:
         return self.center.shape[0]
 

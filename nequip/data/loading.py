@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from nequip.data.batching import GraphBatchSampler
-from nequip.data.dataset import GraphDataset
 from nequip.data.graph import AtomicGraph, collate
 
 
 def make_loader(
-    dataset: GraphDataset, sampler: GraphBatchSampler, num_workers: int = 0
+    dataset: Dataset[AtomicGraph], sampler: GraphBatchSampler, num_workers: int = 0
 ) -> DataLoader[AtomicGraph]:
     """Batches as one `AtomicGraph` each; the same whatever `num_workers` is."""
     return DataLoader(

@@ -6,7 +6,6 @@ atoms count as independent, so that the variance of a total energy grows like th
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,8 +17,6 @@ from nequip.data.dataset import ScannedFrame
 from nequip.data.frame import FloatArray, Frame
 from nequip.data.neighbors import Cutoffs, IntArray, edge_lengths, shortest_distance
 from nequip.errors import DataError
-
-logger = logging.getLogger(__name__)
 
 _BLOCK = 256  # frames whose rows are folded into the fit at once
 _SHOWN = 10  # frames without edges that are searched for their shortest distance
@@ -60,7 +57,7 @@ def compute_statistics(
         DataError: when no atom of all frames has a neighbor within the cutoff.
     """
     counts = _Counts(len(type_names))
-    energies = _EnergyFit(len(type_names))
+    energies = EnergyFit(len(type_names))
     forces = _Forces(len(type_names))
     for scanned in frames:
         counts.add(scanned)
@@ -70,15 +67,11 @@ def compute_statistics(
     return _gather(tuple(type_names), counts, energies, forces)
 
 
-def _gather(
-    type_names: tuple[str, ...], counts: _Counts, energies: _EnergyFit, forces: _Forces
-) -> Statistics:
+def _gather(type_names: tuple[str, ...], counts: _Counts, energies: EnergyFit, forces: _Forces) -> Statistics:
     def named(values: NDArray[Any]) -> dict[str, Any]:
         return dict(zip(type_names, values.tolist(), strict=True))
 
     shifts, singular = energies.solve(type_names)
-    if singular:
-        logger.warning("%s", singular)
     atoms = counts.atoms
     return Statistics(
         type_names=type_names,
@@ -133,7 +126,7 @@ class _Counts:
         )
 
 
-class _EnergyFit:
+class EnergyFit:
     """Streaming least squares: the triangular factor of all rows `[N_t, E] / √N` seen so far.
 
     Unlike normal equations a factor R loses no digits: `‖R (s, -1)‖` is the norm of the residual
@@ -163,8 +156,8 @@ class _EnergyFit:
             self._factor = np.asarray(np.linalg.qr(np.vstack([self._factor, *self._rows]), mode="r"))
             self._rows = []
 
-    def solve(self, type_names: Sequence[str]) -> tuple[FloatArray | None, str]:
-        """The shift of every type, and a sentence where least squares could not tell them apart."""
+    def solve(self, type_names: Sequence[str], *, what: str = "shifts") -> tuple[FloatArray | None, str]:
+        """The shift of every type, and a sentence on these `what` where fits cannot tell them apart."""
         if not self.frames:
             return None, ""
         self._fold()
@@ -184,7 +177,7 @@ class _EnergyFit:
         shifts[present] = mean + np.linalg.lstsq(columns[:, present], rest, rcond=_RANK_TOLERANCE)[0]
         return shifts, (
             f"the compositions of the training frames do not tell the energies of {int(present.sum())} types "
-            f"apart (rank {rank}), so their shifts are those nearest to the mean per atom, {mean:.4f} eV: "
+            f"apart (rank {rank}), so their {what} are those nearest to the mean per atom, {mean:.4f} eV: "
             "fine for these compositions; for others give model.per_type_energy_shifts, or isolated atoms."
         )
 

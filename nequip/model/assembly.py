@@ -8,12 +8,16 @@ from typing import Literal
 
 import torch
 
+from nequip.model.axes import TYPES, WeightAxes
 from nequip.model.card import ModelCard
 from nequip.model.cutoffs import resolve_cutoffs
 from nequip.model.registry import ModelConfig
 from nequip.nn.per_type import ScaleShift, per_type_tensor
 from nequip.nn.zbl import ZBL
 from nequip.typing import Float, Tensor
+
+# Of the scales and shifts that `scale_shift` makes.
+SCALE_SHIFT_AXES: WeightAxes = {"scale_shift.scales": TYPES, "scale_shift.shifts": TYPES}
 
 
 class NetworkConfig(ModelConfig, frozen=True):
@@ -50,11 +54,16 @@ def avg_num_neighbors(config: ModelConfig) -> Float[Tensor, " type"]:
     return _per_type(config, "avg_num_neighbors", default=1.0)
 
 
-def scale_shift(config: NetworkConfig) -> ScaleShift:
-    """Scales and shifts of the energies of each type."""
+def scale_shift(config: NetworkConfig, num_heads: int | None = None) -> ScaleShift:
+    """Scales and shifts of the energies of each type, or for each head of each type: at first alike."""
+
+    def table(key: str, default: float) -> Tensor:
+        values = _per_type(config, key, default=default)
+        return values if num_heads is None else values.repeat(num_heads, 1)
+
     return ScaleShift(
-        _per_type(config, "per_type_energy_scales", default=1.0),
-        _per_type(config, "per_type_energy_shifts", default=0.0),
+        table("per_type_energy_scales", 1.0),
+        table("per_type_energy_shifts", 0.0),
         (config.per_type_energy_scales_trainable, config.per_type_energy_shifts_trainable),
     )
 

@@ -32,9 +32,24 @@ class TrainingRecord(BaseModel):
     data: str = ""  # file or named set
     num_train: int = 0  # frames
     num_val: int = 0
+    finetuned_from: str = ""  # file of the potential that training began with; empty: from random weights
+    finetuned_from_sha256: str = ""  # of that file
     epochs: int = 0
     weights: Literal["raw", "ema"] = "raw"
     errors: dict[str, float] = Field(default_factory=dict)  # "val/forces_mae": eV/Å, ...
+
+
+class Source(BaseModel):
+    """The file of another package that the weights were converted from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str  # its name
+    sha256: str  # of its bytes
+    format: str  # the package that wrote it, and what it calls such a file
+    head: str = ""  # which of several readouts was chosen
+    licence: str = ""  # of the weights, where it is known
+    functional: str = ""  # of the calculations that they were trained on, where it is known
 
 
 class ModelCard(BaseModel):
@@ -52,3 +67,4 @@ class ModelCard(BaseModel):
     units: dict[str, str] = Field(default_factory=lambda: {"length": "angstrom", "energy": "eV"})
     versions: dict[str, str] = Field(default_factory=dict)  # e3forge and torch that wrote the file
     training: TrainingRecord | None = None
+    source: Source | None = None  # of converted weights

@@ -12,6 +12,7 @@ from nequip.data.graph import AtomicGraph
 from nequip.data.neighbors import Cutoffs
 from nequip.errors import ModelError
 from nequip.kernels.backend import Backend
+from nequip.model.axes import WeightAxes
 from nequip.model.card import ModelCard
 from nequip.nn.derivatives import Prediction, differentiate, energy_only
 from nequip.typing import Float, Tensor
@@ -38,8 +39,35 @@ class Potential(nn.Module, ABC):
         return Cutoffs(self.card.r_max, self.card.per_edge_type_cutoff)
 
     @abstractmethod
-    def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
-        """Energy of each atom in eV, float64; differentiable in `graph.positions` and `graph.cell`."""
+    def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " owned"]:
+        """Energy of each owned atom in eV, float64; differentiable in `positions`, `cell` and `shift`."""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of its readouts, which `graph.head` points into; the first is the one asked by default."""
+        return tuple(self.card.config.get("heads") or ("default",))
+
+    @property
+    def energy_shifts(self) -> Float[Tensor, "head type"]:
+        """Energy of an atom of each type that its neighbors do not change, in eV: a view of the weights.
+
+        Adding to it adds to the energy of every such atom; fine-tuning does so for new data.
+
+        Raises:
+            ModelError: for an architecture that does not say where its shifts lie.
+        """
+        raise ModelError(f"{self.card.architecture} does not say where its energy shifts lie.")
+
+    def weight_axes(self) -> WeightAxes:
+        """Which axes of which tensors of the state dict run over types or heads; `rebuild` relies on it.
+
+        Raises:
+            ModelError: for an architecture that does not say.
+        """
+        raise ModelError(
+            f"{self.card.architecture} does not say which of its weights belong to types and heads: "
+            "it keeps those that it has."
+        )
 
     def forward(self, graph: AtomicGraph) -> Prediction:
         """Energy, forces, stress and virial of every structure in the graph, float64.

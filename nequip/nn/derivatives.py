@@ -47,7 +47,7 @@ def differentiate(atomic_energies: AtomicEnergies, graph: AtomicGraph, *, create
         )
     if not create_graph:
         energy, energies = energy.detach(), energies.detach()
-    volume = _volume(graph.cell)
+    volume = cell_volume(graph.cell)
     has_cell = volume > 0
     safe = torch.where(has_cell, volume, 1.0)[:, None, None]
     stress = torch.where(has_cell[:, None, None], strain_gradient / safe, torch.nan)
@@ -60,10 +60,10 @@ def energy_only(atomic_energies: AtomicEnergies, graph: AtomicGraph) -> Predicti
     return Prediction(_sum_by_graph(energies, graph), energies, None, None, None)
 
 
-def _sum_by_graph(energies: Float[Tensor, " atom"], graph: AtomicGraph) -> Float[Tensor, " graph"]:
-    return energies.new_zeros(graph.num_graphs).index_add(0, graph.batch, energies)
+def _sum_by_graph(energies: Float[Tensor, " owned"], graph: AtomicGraph) -> Float[Tensor, " graph"]:
+    return energies.new_zeros(graph.num_graphs).index_add(0, graph.batch[: graph.num_owned], energies)
 
 
-def _volume(cell: Float[Tensor, "graph 3 3"]) -> Float[Tensor, " graph"]:
+def cell_volume(cell: Float[Tensor, "graph 3 3"]) -> Float[Tensor, " graph"]:
     """|a · (b × c)|: a determinant call breaks ahead-of-time export."""
     return (cell[:, 0] * torch.linalg.cross(cell[:, 1], cell[:, 2])).sum(-1).abs()

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from math import sqrt
+from collections.abc import Callable, Sequence
+from math import log, sqrt
 from typing import Literal
 
 import torch
 
 from nequip.typing import Float, Tensor
 
-Nonlinearity = Literal["silu", "mish", "gelu"]
+Nonlinearity = Literal["silu", "mish", "gelu", "shifted_softplus", "relu", "elu", "tanh", "sigmoid", "abs"]
+
+
+def shifted_softplus(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    """`log(1 + eˣ) - log 2`, which is 0 at 0."""
+    return torch.nn.functional.softplus(x) - log(2.0)
+
+
+NONLINEARITIES: dict[Nonlinearity, Callable[[Tensor], Tensor]] = {
+    "silu": torch.nn.functional.silu,
+    "mish": torch.nn.functional.mish,
+    "gelu": torch.nn.functional.gelu,
+    "shifted_softplus": shifted_softplus,
+    "relu": torch.nn.functional.relu,
+    "elu": torch.nn.functional.elu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "abs": torch.abs,
+}
 
 
 class ScalarMLP(torch.nn.Module):
@@ -23,7 +41,7 @@ class ScalarMLP(torch.nn.Module):
 
     def __init__(self, widths: Sequence[int], dtype: torch.dtype, nonlinearity: Nonlinearity | None = "silu"):
         super().__init__()
-        self.activation = None if nonlinearity is None else getattr(torch.nn.functional, nonlinearity)
+        self.activation = None if nonlinearity is None else NONLINEARITIES[nonlinearity]
         self.weights = torch.nn.ParameterList(
             torch.empty(fan_in, fan_out, dtype=dtype).uniform_(-sqrt(3), sqrt(3))
             for fan_in, fan_out in itertools.pairwise(widths)

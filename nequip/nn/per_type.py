@@ -31,7 +31,10 @@ def per_type_tensor(
 
 
 class ScaleShift(torch.nn.Module):
-    """`E_i = scale[t_i] e_i + shift[t_i]`, in float64."""
+    """`E_i = scale[t_i] e_i + shift[t_i]`, in float64; with heads, of each head and type: [head, type]."""
+
+    scales: Tensor
+    shifts: Tensor
 
     def __init__(self, scales: Tensor, shifts: Tensor, trainable: tuple[bool, bool] = (False, False)):
         super().__init__()
@@ -41,5 +44,11 @@ class ScaleShift(torch.nn.Module):
             else:
                 self.register_buffer(name, value)
 
-    def forward(self, x: Float[Tensor, " atom"], types: Int[Tensor, " atom"]) -> Float[Tensor, " atom"]:
-        return self.scales[types] * x.double() + self.shifts[types]
+    def forward(
+        self,
+        x: Float[Tensor, " atom"],
+        types: Int[Tensor, " atom"],
+        heads: Int[Tensor, " atom"] | None = None,
+    ) -> Float[Tensor, " atom"]:
+        place = (types,) if heads is None else (heads, types)
+        return self.scales[place] * x.double() + self.shifts[place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import pi
 
 import torch
@@ -38,3 +39,30 @@ def polynomial_cutoff(x: Float[Tensor, ...], p: int) -> Float[Tensor, ...]:
     power = x**p
     inside = 1 - power * ((p + 1) * (p + 2) / 2 - x * (p * (p + 2) - x * (p * (p + 1) / 2)))
     return torch.where(x < 1, inside, 0.0)
+
+
+def switching_cutoff(x: Float[Tensor, ...], onset: float) -> Float[Tensor, ...]:
+    """1 up to `onset`, from there smoothly to 0 at x = 1; 0 beyond. Its curvature jumps at the onset.
+
+    `(1 - x²)² (1 + 2 x² - 3 a²) / (1 - a²)³` with a the onset: the switch called XPLOR or CHARMM's.
+    Source: Brooks et al., J. Comput. Chem. 4, 187 (1983).
+    """
+    square, start = x**2, onset**2
+    switched = (1 - square) ** 2 * (1 + 2 * square - 3 * start) / (1 - start) ** 3
+    return torch.where(x < onset, 1.0, torch.where(x > 1, 0.0, switched))
+
+
+@dataclass(frozen=True)
+class Cutoff:
+    """How edges go to zero at the cutoff: by the polynomial, or by the switch where an onset is given."""
+
+    p: int
+    onset: float | None = None
+
+    def __call__(self, x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+        return polynomial_cutoff(x, self.p) if self.onset is None else switching_cutoff(x, self.onset)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Where its curvature jumps before the cutoff."""
+        return () if self.onset is None else (self.onset,)

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import inf
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import inf, nextafter
 
 import torch
 
 from nequip.errors import ModelError
-from nequip.kernels.tensor_product.tabulated import WeightTable, evaluate
+from nequip.kernels.tensor_product.tabulated import Piece, WeightTable, evaluate
 from nequip.typing import Float, Tensor
 
 RadialFunction = Callable[[Float[Tensor, " row"]], Float[Tensor, "row weight"]]
 
 # Below this fraction of the cutoff the first polynomial goes on: no two atoms come so near.
 START = 0.05
+# Networks see 1/x: what they make of it bends ever more towards small x, so each octave has as many knots.
+OCTAVES = (0.1, 0.2, 0.4)
 MOST_INTERVALS = 2048
 
 
-def tabulate(function: RadialFunction, tolerance: float) -> tuple[WeightTable, float]:
+def tabulate(
+    function: RadialFunction, tolerance: float, kinks: Sequence[float] = ()
+) -> tuple[WeightTable, float]:
     """A table of `function` over x in [0.05, 1], in float64, and its largest error between the knots.
 
     The number of intervals doubles until the error of every value is below `tolerance`, relative to the
-    largest value, and that of every slope below 30 `tolerance`, relative to the largest slope.
+    largest value in the piece, and that of every slope below 10 `tolerance`, relative to the largest slope.
 
     Args:
-        function: of x = r / r_c, computed in float64.
+        function: of x = r / r_c, computed in float64; smooth but at `kinks`, where it may have another
+            second derivative on each side, the one above at the kink itself.
 
     Raises:
         ModelError: for a function that 2048 intervals cannot follow.
     """
     intervals, error = 32, inf
     while intervals <= MOST_INTERVALS:
-        table = _table(function, intervals)
+        table = _table(function, intervals, kinks)
         error = _error(function, table)
         if error < tolerance:
             return table, error
@@ -43,22 +49,24 @@ def tabulate(function: RadialFunction, tolerance: float) -> tuple[WeightTable, f
     )
 
 
-def _table(function: RadialFunction, intervals: int) -> WeightTable:
-    step = (1 - START) / intervals
-    x = START + step * torch.arange(intervals + 1, dtype=torch.float64)
-    values, slopes, curvatures = _derivatives(function, x)
-    knots = torch.stack([values, step * slopes, step**2 * curvatures], dim=1)
-    return WeightTable(knots, START, step)
-
-
-def _derivatives(function: RadialFunction, x: Float[Tensor, " knot"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Values, first and second derivatives by x."""
-    slope = _differentiated(function)
-    return function(x).detach(), slope(x).detach(), _differentiated(slope)(x).detach()
+def _table(function: RadialFunction, intervals: int, kinks: Sequence[float]) -> WeightTable:
+    """As many intervals in each piece, between two kinks or over an octave."""
+    pieces: list[Piece] = []
+    knots: list[Tensor] = []
+    for start, end in pairwise(sorted({START, *OCTAVES, *(k for k in kinks if START < k < 1), 1.0})):
+        step = (end - start) / intervals
+        x = start + step * torch.arange(intervals + 1, dtype=torch.float64)
+        if end < 1:
+            x[-1] = nextafter(end, 0.0)  # the side of this piece
+        slope = _differentiated(function)
+        values, slopes, curvatures = (f(x).detach() for f in (function, slope, _differentiated(slope)))
+        knots.append(torch.stack([values, step * slopes, step**2 * curvatures], dim=1))
+        pieces.append(Piece(start, step, len(pieces) * (intervals + 1)))
+    return WeightTable(torch.cat(knots), tuple(pieces))
 
 
 def _differentiated(function: RadialFunction) -> RadialFunction:
-    """All columns at once: `v · f'(x)`, one backward pass, is linear in v, and its gradient by v is f'."""
+    """The derivative by x of all columns: `v · f'(x)`, one backward pass, has the gradient f' by v."""
 
     def derivative(x: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -72,15 +80,21 @@ def _differentiated(function: RadialFunction) -> RadialFunction:
 
 
 def _error(function: RadialFunction, table: WeightTable) -> float:
-    """The larger of the errors of value and (over 30) derivative, three points in each interval."""
-    intervals = table.knots.shape[0] - 1
-    place = torch.arange(intervals, dtype=torch.float64).repeat_interleave(3) + torch.tensor(
+    """The larger of the errors of value and (over 10) derivative, three points in each interval.
+
+    Relative to the largest in the piece: towards small x, where no atoms are, slopes can be huge.
+    """
+    intervals = table.knots.shape[0] // len(table.pieces) - 1
+    between = torch.arange(intervals, dtype=torch.float64).repeat_interleave(3) + torch.tensor(
         [0.2, 0.5, 0.8], dtype=torch.float64
     ).repeat(intervals)
-    values, slopes, _ = _derivatives(function, table.start + table.step * place)
     errors: list[float] = []
-    for derivative, exact in ((0, values), (1, table.step * slopes)):
-        scale = exact.abs().max().clamp(min=1e-300)
-        difference = (evaluate(table.knots, place, derivative).double() - exact).abs().max() / scale
-        errors.append(float(difference))
-    return max(errors[0], errors[1] / 30)
+    for start, step, first in table.pieces:
+        x = start + step * between
+        exact = torch.stack([function(x).detach(), _differentiated(function)(x).detach()])
+        value, slope = (evaluate(table.knots, first + between, order) for order in (0, 1))
+        difference = torch.stack([value.double(), slope / step]) - exact
+        scales = exact.abs().amax(dim=(1, 2)).clamp(min=1e-300)
+        of_value, of_slope = (difference.abs().amax(dim=(1, 2)) / scales).tolist()
+        errors += [of_value, of_slope / 10]
+    return max(errors)

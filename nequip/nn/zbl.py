@@ -41,4 +41,4 @@ class ZBL(torch.nn.Module):
             screening = screening + amplitude * torch.exp(-exponent * distance)
         energy = 0.5 * COULOMB_CONSTANT * center * neighbor / length * screening
         energy = energy * polynomial_cutoff(x, self.cutoff_p)
-        return energy.new_zeros(graph.num_atoms).index_add(0, graph.center, energy)
+        return energy.new_zeros(graph.num_owned).index_add(0, graph.center, energy)

@@ -1,4 +1,4 @@
-"""NequIP satisfies what every potential must, with both parities and with one."""
+"""NequIP satisfies what every potential must, with both parities, with one, and with other options."""
 
 from __future__ import annotations
 
@@ -39,6 +39,34 @@ class TestOneParity(PotentialConformance):
             num_features=6,
             radial_mlp_width=8,
             readout_mlp_depth=1,
+            avg_num_neighbors=12.0,
+            per_type_energy_scales=None,
+            per_type_energy_shifts=None,
+            dtype="float64",
+        )
+        return build_potential(config)
+
+
+class TestOtherOptions(PotentialConformance):
+    def make_potential(self):
+        config = NequIPConfig(
+            type_names=("Na", "Cl"),
+            r_max=4.5,
+            num_layers=3,
+            l_max=2,
+            hidden_irreps=("4x0e+2x0o+3x1o+2x1e", "3x0e+2x1o+1x2e", "5x0e"),
+            harmonics="solid",
+            type_embed_num_features=3,
+            radial_mlp_depth=2,
+            radial_mlp_width=(6, 5),
+            radial_mlp_nonlinearity="shifted_softplus",
+            cutoff_onset=3.5,
+            self_connection=("element", "shared", "type_embedding"),
+            linear_bias=True,
+            rms_norm=True,
+            readout_mlp_depth=1,
+            readout_mlp_width=(7,),
+            readout_mlp_nonlinearity="tanh",
             avg_num_neighbors=12.0,
             per_type_energy_scales=None,
             per_type_energy_shifts=None,

@@ -8,8 +8,9 @@ import torch
 from nequip.errors import ConfigError
 from nequip.kernels.linear.reference import MANY_TYPES
 from nequip.nn.gate import Gate
-from nequip.nn.linear import IrrepsLinear, TypeLinear
-from nequip.nn.mlp import ScalarMLP
+from nequip.nn.linear import ElementLinear, IrrepsLinear, TypeLinear
+from nequip.nn.mlp import NONLINEARITIES, ScalarMLP
+from nequip.nn.norm import RMSNorm
 from nequip.nn.per_type import per_type_tensor
 from nequip.o3 import Irreps, wigner_d
 
@@ -41,11 +42,20 @@ def layers():
     types, embedding = torch.tensor([0, 1, 1]), torch.randn(2, 3, dtype=torch.float64)
     linear = IrrepsLinear(HIDDEN, Irreps("3x0e+2x1o+1x3o"), torch.float64)
     per_type = TypeLinear(HIDDEN, 3, Irreps("3x0e+2x1o+1x3o"), torch.float64)
+    biased = IrrepsLinear(HIDDEN, Irreps("3x0o+2x0e+2x1o"), torch.float64, bias=True)
+    torch.nn.init.normal_(biased.bias)
+    per_element = ElementLinear(2, HIDDEN, Irreps("3x0e+2x1o+1x3o"), torch.float64)
+    norm = RMSNorm(HIDDEN, torch.float64)
     return [
         pytest.param(linear, linear.spec.irreps_in, linear.spec.irreps_out, id="IrrepsLinear"),
         pytest.param(
             lambda x: per_type(x, types, embedding), HIDDEN, per_type.spec.irreps_out, id="TypeLinear"
         ),
+        pytest.param(biased, HIDDEN, biased.spec.irreps_out, id="IrrepsLinear with a bias"),
+        pytest.param(
+            lambda x: per_element(x, types), HIDDEN, per_element.spec.irreps_out, id="ElementLinear"
+        ),
+        pytest.param(norm, HIDDEN, HIDDEN, id="RMSNorm"),
         pytest.param(gate, gate.irreps_in, gate.irreps_out, id="Gate"),
     ]
 
@@ -85,3 +95,30 @@ def test_weights_lie_in_the_order_of_the_irreps():
 def test_per_type_numbers_name_what_is_wrong(value, words):
     with pytest.raises(ConfigError, match=words):
         per_type_tensor(value, ("H", "O"), default=0.0, key="model.shifts")
+
+
+def test_a_bias_is_added_to_even_scalars():
+    layer = IrrepsLinear(HIDDEN, HIDDEN, torch.float64, bias=True)
+    x = torch.randn(2, HIDDEN.dim, dtype=torch.float64)
+    before = layer(x)
+    torch.nn.init.ones_(layer.bias)
+    added = (layer(x) - before)[0].round(decimals=9)
+    assert added.tolist() == [0] * 6 + [1] * 5 + [0] * (HIDDEN.dim - 11)
+
+
+def test_element_linear_is_the_fully_connected_product_with_one_hot_types():
+    irreps, types = Irreps("4x0e+3x1o"), torch.tensor([0, 1, 2, 2, 1, 0])
+    layer = ElementLinear(3, irreps, irreps, torch.float64)
+    product = TypeLinear(irreps, 3, irreps, torch.float64)
+    product.load_state_dict({key: value.transpose(0, 1) for key, value in layer.state_dict().items()})
+    x = torch.randn(6, irreps.dim, dtype=torch.float64)
+    torch.testing.assert_close(layer(x, types), product(x, types, torch.eye(3, dtype=torch.float64)))
+
+
+@pytest.mark.parametrize("name", NONLINEARITIES)
+def test_every_nonlinearity_can_be_asked_for(name):
+    network = ScalarMLP([2, 3, 1], torch.float64, name)
+    x = torch.randn(4, 2, dtype=torch.float64)
+    hidden = x @ network.weights[0] / 2**0.5
+    expected = NONLINEARITIES[name](hidden) @ network.weights[1] * (2 / 3) ** 0.5
+    torch.testing.assert_close(network(x), expected)

@@ -61,6 +61,32 @@ def test_a_finer_table_is_made_only_where_it_is_needed():
     assert sizes[0] < sizes[-1]
 
 
+def kinked(x: torch.Tensor) -> torch.Tensor:
+    """Its second derivative jumps at 0.7."""
+    return (torch.exp(-x) + torch.where(x < 0.7, 0.0, (x - 0.7) ** 2 * torch.cos(x))).unsqueeze(1)
+
+
+def test_a_kink_that_is_told_costs_nothing():
+    table, error = tabulate(kinked, 1e-10, kinks=(0.7,))
+    x = torch.linspace(0.06, 1.0, 777, dtype=torch.float64)
+    assert error < 1e-10
+    assert (evaluate(table.knots, table.position(x)) - kinked(x)).abs().max() < 2e-10
+    without_kink, _ = tabulate(lambda x: torch.exp(-x).unsqueeze(1), 1e-10)
+    assert table.knots.shape[0] <= 2 * without_kink.knots.shape[0]
+    with pytest.raises(ModelError):
+        tabulate(kinked, 1e-10)
+
+
+def test_slopes_beside_a_kink_are_those_of_their_side():
+    table, _ = tabulate(kinked, 1e-10, kinks=(0.7,))
+    x = torch.tensor([0.7 - 1e-6, 0.7, 0.7 + 1e-6], dtype=torch.float64, requires_grad=True)
+    slopes = [
+        torch.autograd.grad(values.sum(), x)[0]
+        for values in (evaluate(table.knots, table.position(x)), kinked(x))
+    ]
+    torch.testing.assert_close(*slopes, atol=1e-8, rtol=0)
+
+
 def test_what_no_table_can_follow_is_said():
     with pytest.raises(ModelError, match="2048 intervals"):
         tabulate(lambda x: torch.sin(1e5 * x).unsqueeze(1), 1e-8)
@@ -141,7 +167,7 @@ def test_a_model_that_no_table_can_follow_keeps_all_its_networks():
         potential.layers[-1].radial.weights[0].mul_(1e6)
     with pytest.raises(ModelError, match="2048 intervals"):
         potential.tabulate_radial(1e-12)
-    assert all(layer.table is None for layer in potential.layers)
+    assert all(layer.radial.table is None for layer in potential.layers)
 
 
 def test_tables_are_not_saved(tmp_path):
@@ -155,12 +181,12 @@ def test_the_calculator_takes_tables_in_float32_alone():
     carbon = bulk("C", "diamond", a=3.57)
     for dtype, tables in (("float32", True), ("float64", False)):
         calc = NequIPCalculator(make_potential(dtype))
-        assert (calc.potential.layers[0].table is not None) is tables
+        assert (calc.potential.layers[0].radial.table is not None) is tables
     tabulated = make_potential("float32")
     tabulated.tabulate_radial(1e-2)
     carbon.calc = NequIPCalculator(tabulated, radial_tables=False)
-    assert carbon.calc.potential.layers[0].table is None
-    assert tabulated.layers[0].table is not None
+    assert carbon.calc.potential.layers[0].radial.table is None
+    assert tabulated.layers[0].radial.table is not None
     exact = carbon.get_potential_energy()
     carbon.calc = NequIPCalculator(make_potential("float32"), radial_tables=True)
     assert carbon.get_potential_energy() == pytest.approx(exact, rel=1e-6)

@@ -1,0 +1,8 @@
+"""The same with radial tables, as calculators run it in float32."""
+
+from __future__ import annotations
+
+from ours_loaded import main
+
+if __name__ == "__main__":
+    main(tables=True)
