@@ -15,8 +15,8 @@ from allegro.config import PRESETS as ALLEGRO_PRESETS
 from generators.fields import declared_fields
 from generators.markdown import code, table
 from nequip.config.explain import BOUNDS, expectation
-from nequip.config.schema import RunConfig
-from nequip.model.nequip import PRESET_COMMON, PRESETS
+from nequip.config.schema import PretrainedModel, RunConfig
+from nequip.model.nequip_config import PRESET_COMMON, PRESETS
 from nequip.model.registry import architectures, get_architecture
 
 HEADER = ("key", "type", "default", "what it is")
@@ -30,6 +30,7 @@ def key_tables() -> str:
             for architecture in architectures():
                 schema = get_architecture(architecture).config
                 sections += [f"## `model` (name: {architecture})", _described(schema)]
+            sections += ["## `model` (with `file`)", _described(PretrainedModel)]
         elif kind := _section(field.annotation):
             sections += _tree(name, kind)
     return "\n\n".join(sections)

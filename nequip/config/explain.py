@@ -26,6 +26,13 @@ FOREIGN_NAMES = {
     "species": "model.type_names",
     "dataset": "data.file",
     "device": "trainer.accelerator",
+    "foundation_model": "model.file",
+    "from": "model.file",
+    "E0s": "model.per_type_energy_shifts",
+    "start_swa": "train.loss.schedule",
+    "swa_lr": "train.loss.schedule",
+    "multiheads_finetuning": "data.replay",
+    "pt_train_file": "data.replay.file",
 }
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 BOUNDS = {
@@ -66,10 +73,12 @@ class Schema:
         return [] if section is None else list(section.model_fields)
 
     def all_keys(self, path: KeyPath = ()) -> Iterator[KeyPath]:
-        """Every valid key at and below a section."""
-        for name in self.names(path):
+        """Every valid key at and below a section, without those of the entries of lists."""
+        section = self.section(path)
+        for name, field in section.model_fields.items() if section else ():
             yield (*path, name)
-            yield from self.all_keys((*path, name))
+            if get_origin(field.annotation) is not tuple:
+                yield from self.all_keys((*path, name))
 
     def required(self, path: KeyPath) -> KeyPath:
         """What has to be given where a section is missing: the first key in it without a default."""
@@ -111,14 +120,14 @@ def unknown_key(path: KeyPath, schema: Schema) -> str:
     joined = [key for key in known if "_".join(map(str, key[-2:])) == name]  # batch_size: batch.size
     near = difflib.get_close_matches(name, schema.names(level), n=1)
     same = [key for key in known if key[-1] == name]
-    if joined or (same and not near):
+    if name in FOREIGN_NAMES and not same:
+        meant = [FOREIGN_NAMES[name]]
+    elif joined or (same and not near):
         candidates = joined or same
         shared = max(_common(key, path) for key in candidates)
         meant = [dotted(key) for key in candidates if _common(key, path) == shared][:3]
     elif near:
         meant = [dotted((*level, near[0]))]
-    elif name in FOREIGN_NAMES:
-        meant = [FOREIGN_NAMES[name]]
     else:
         by_name = {str(key[-1]): dotted(key) for key in known}
         meant = [by_name[key] for key in difflib.get_close_matches(name, by_name, n=1, cutoff=0.7)]

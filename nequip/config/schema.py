@@ -1,8 +1,8 @@
 """What a run is told: frozen models that refuse keys they do not know.
 
 Lengths in Å, energies in eV. `nequip.config.compose` fills them from Hydra; the architecture's own
-section (`model`) is validated against the schema that its registry entry names. The comment at a key
-is its description in the documentation.
+section (`model`) is validated against the schema that its registry entry names, or with `model.file`
+against PretrainedModel. The comment at a key is its description in the documentation.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
+from nequip.kernels.backend import Backend
+from nequip.model.card import DtypeName
 from nequip.model.registry import ModelConfig
 
 
@@ -55,6 +57,19 @@ class BatchConfig(Strict):
     val_size: int = Field(32, ge=1)  # frames, where no gradient is kept for training
 
 
+class ReplayConfig(Strict):
+    """Frames like those that a potential was trained on, mixed into training so that it is not forgotten."""
+
+    file: str  # frames as in data.file
+    keys: LabelKeys = LabelKeys()  # names of the labels in this file
+    # how many an epoch takes for each new frame; drawn anew in each epoch, none twice
+    ratio: float = Field(1.0, gt=0)
+    val: int | float = Field(0.1, ge=0)  # frames held out, or their share: their errors are replay/...
+    weight: float = Field(1.0, gt=0)  # of these frames in the loss, times that of each frame
+    # the readout that they train; None: the first of the potential in model.file
+    head: str | None = None
+
+
 class DataConfig(Strict):
     """The frames: a path (extxyz and all ASE reads, .db, .h5, .lmdb) or a named set, `set:NAME`."""
 
@@ -65,6 +80,7 @@ class DataConfig(Strict):
     keys: LabelKeys = LabelKeys()  # names of the labels in the files
     stress_sign: Literal["ase", "opposite"] = "ase"  # ase: positive under tension
     split: SplitConfig = SplitConfig()  # how `file` is divided
+    replay: ReplayConfig | None = None  # older frames beside the new ones; None: none
     batch: BatchConfig = BatchConfig()  # how many frames at a time
     num_workers: int = Field(0, ge=0)  # processes that load batches; 0: none beside the main one
     cache_dir: str = "~/.cache/e3forge"  # named sets and neighbor lists
@@ -82,11 +98,17 @@ class LossTerm(Strict):
 
 
 class LossStage(Strict):
-    """Weights that hold from an epoch on; "linear" slides there from the stage before."""
+    """Weights that hold from an epoch on; "linear" slides there from the stage before.
+
+    Validation takes the weights of the stage, or where weights slide those at the end of the slide; when
+    they change, the best checkpoint is chosen anew. Early stopping begins with the last stage.
+    """
 
     epoch: int = Field(ge=0)  # counted from 0
     weights: dict[Literal["energy", "forces", "stress"], float]  # of the terms named; the others keep theirs
     interpolation: Literal["step", "linear"] = "step"  # step: at once
+    # learning rate from the epoch on, where the scheduler comes to rest; None: the scheduler goes on
+    lr: float | None = Field(None, gt=0)
 
 
 class LossConfig(Strict):
@@ -131,6 +153,7 @@ class TrainConfig(Strict):
     loss: LossConfig = LossConfig()  # what is minimized
     optimizer: OptimizerConfig = OptimizerConfig()  # how
     scheduler: SchedulerConfig | None = None  # of the learning rate; None: constant
+    freeze: tuple[str, ...] = ()  # names of weights that stay as they are, with * for any part of a name
     ema_decay: float | None = Field(0.99, gt=0, lt=1)  # None: no moving average
     gradient_clip: float | None = Field(None, gt=0)  # norm
     early_stopping: EarlyStoppingConfig | None = None  # None: train for all of trainer.max_epochs
@@ -174,12 +197,26 @@ class Extensions(Strict):
     callbacks: tuple[dict[str, Any], ...] = ()
 
 
+class PretrainedModel(Strict):
+    """A potential to go on from, in the place of an architecture: its file brings shape and weights."""
+
+    file: str  # any that nequip.load reads
+    # auto: its own and those of the training frames; a list may leave some of them out
+    type_names: tuple[str, ...] | Literal["auto"] = "auto"
+    # eV; auto: least squares; isolated_atoms: theirs and a constant; keep: its own; a mapping: of those named
+    per_type_energy_shifts: dict[str, float] | Literal["auto", "isolated_atoms", "keep"] = "auto"
+    # the readout that new frames train: a new one that starts as a copy, or one of its own; None: its first
+    head: str | None = None
+    dtype: DtypeName | None = None  # None: that of the file
+    backend: Backend = "auto"  # of the kernels
+
+
 class RunConfig(Strict):
     """One training run."""
 
     data: DataConfig  # the frames
-    # the architecture; its keys depend on `name`
-    model: SerializeAsAny[ModelConfig] = Field(default_factory=ModelConfig)
+    # the architecture, whose keys depend on `name`; with `file` a potential to go on from
+    model: SerializeAsAny[ModelConfig | PretrainedModel] = Field(default_factory=ModelConfig)
     train: TrainConfig = TrainConfig()  # what is minimized, and how
     trainer: TrainerConfig = TrainerConfig()  # how long, on what, and what is written
     extensions: Extensions = Extensions()  # third-party code
@@ -190,7 +227,8 @@ class RunConfig(Strict):
     @model_validator(mode="after")
     def _labels_are_predicted(self) -> RunConfig:
         loss = self.train.loss
-        if self.model.energy_only and (loss.forces or loss.stress):
+        energy_only = isinstance(self.model, ModelConfig) and self.model.energy_only
+        if energy_only and (loss.forces or loss.stress):
             raise ValueError(
                 "model.energy_only leaves no forces or stress to train on: "
                 "set train.loss.forces=null train.loss.stress=null, or drop energy_only"

@@ -22,7 +22,7 @@ METRICS = {
     "forces_mae": ("MAE of forces (meV/Å)", MEV),
     "stress_mae": ("MAE of stress (meV/Å³)", MEV),
 }
-STAGES = {"train": "training", "val": "validation", "test": "test"}
+STAGES = {"train": "training", "val": "validation", "test": "test", "replay": "replay"}
 
 
 def read_history(path: str | Path) -> History:

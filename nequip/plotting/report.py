@@ -19,7 +19,12 @@ from nequip.train.evaluation import Evaluation
 from nequip.units import MEV
 
 WORST = 10
-HEADINGS = {"val": "Validation frames", "test": "Test frames", "train": "Training frames"}
+HEADINGS = {
+    "val": "Validation frames",
+    "test": "Test frames",
+    "train": "Training frames",
+    "replay": "Replay frames held out",
+}
 
 
 def write_report(
@@ -136,6 +141,7 @@ def _provenance(card: ModelCard) -> str:
     return (
         f"{words} Trained on {training.data}: {training.num_train:,} frames for {training.epochs:,} epochs, "
         f"{training.num_val:,} for validation; {training.weights} weights."
+        + (f" Fine-tuned from {training.finetuned_from}." if training.finetuned_from else "")
     )
 
 

@@ -15,7 +15,7 @@ from nequip.errors import CheckpointError
 from nequip.model.checkpoint import write_atomically
 
 FORMAT = "e3forge-training"
-VERSION = 1
+VERSION = 2
 
 
 class AtomicCheckpointIO(CheckpointIO):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from nequip.data.batching import BatchLimits, GraphBatchSampler
 from nequip.data.dataset import GraphDataset
 from nequip.data.graph import AtomicGraph
 from nequip.data.loading import make_loader
+from nequip.data.replay import ReplayDataset
 
 
 class EpochBatches:
@@ -38,20 +38,26 @@ class EpochBatches:
 
 
 class GraphDataModule(pl.LightningDataModule):
-    """Training batches in the order of (seed, epoch), validation batches in the order of the file."""
+    """Training batches in the order of (seed, epoch), validation batches in the order of the file.
+
+    Replay frames held out are validated beside others, in a loader of their own.
+    """
 
     def __init__(
         self,
-        train: GraphDataset,
+        train: GraphDataset | ReplayDataset,
         val: GraphDataset | None,
         batch: BatchConfig,
         *,
+        replay_val: GraphDataset | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ):
         super().__init__()
         self.train_set = train
         self.val_set = val if val is not None and len(val) else None
+        has_replay = self.val_set is not None and replay_val is not None and len(replay_val)
+        self.replay_val_set = replay_val if has_replay else None
         self._batch = batch
         self._seed = seed
         self._num_workers = num_workers
@@ -67,9 +73,7 @@ class GraphDataModule(pl.LightningDataModule):
 
     def identity(self) -> dict[str, Any]:
         """What the order of the training batches depends on."""
-        frames = hashlib.sha256(self.train_set.indices.tobytes()).hexdigest()
-        source = self.train_set.source.fingerprint()
-        return {"source": source, "frames": frames, "seed": self._seed, **self._batch.model_dump()}
+        return {**self.train_set.identity(), "seed": self._seed, **self._batch.model_dump()}
 
     def start_epoch(self, epoch: int, batch: int = 0) -> None:
         """The next pass over the training batches is that of `epoch`, from its batch number `batch`."""
@@ -86,23 +90,26 @@ class GraphDataModule(pl.LightningDataModule):
         self._batches = EpochBatches(self._new_loader(self.train_set, self._sampler))
         return self._batches
 
-    def val_dataloader(self) -> DataLoader[AtomicGraph] | list[DataLoader[AtomicGraph]]:
-        if self.val_set is None:
-            return []
-        sampler = self._new_sampler(self.val_set, BatchLimits(self._batch.val_size), shuffle=False)
-        return self._new_loader(self.val_set, sampler)
+    def val_dataloader(self) -> list[DataLoader[AtomicGraph]]:
+        limits = BatchLimits(self._batch.val_size)
+        held_out = [dataset for dataset in (self.val_set, self.replay_val_set) if dataset is not None]
+        return [self._new_loader(part, self._new_sampler(part, limits, shuffle=False)) for part in held_out]
 
     def close(self) -> None:
         """Stop the workers."""
         if self._batches is not None:
             self._batches.close()
 
-    def _new_loader(self, dataset: GraphDataset, sampler: GraphBatchSampler) -> DataLoader[AtomicGraph]:
+    def _new_loader(
+        self, dataset: GraphDataset | ReplayDataset, sampler: GraphBatchSampler
+    ) -> DataLoader[AtomicGraph]:
         loader = make_loader(dataset, sampler, self._num_workers)
         loader.worker_init_fn = _ignore_interrupts
         return loader
 
-    def _new_sampler(self, dataset: GraphDataset, limits: BatchLimits, *, shuffle: bool) -> GraphBatchSampler:
+    def _new_sampler(
+        self, dataset: GraphDataset | ReplayDataset, limits: BatchLimits, *, shuffle: bool
+    ) -> GraphBatchSampler:
         return GraphBatchSampler(
             dataset,
             limits,

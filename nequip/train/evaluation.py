@@ -154,6 +154,12 @@ def evaluate(
     return _assemble(potential.card, dataset, parts, metrics.compute())
 
 
+def evaluation_device(accelerator: str) -> str:
+    """Where a potential is evaluated in a run with this `trainer.accelerator`."""
+    on_gpu = accelerator not in ("cpu", "mps") and torch.cuda.is_available()
+    return "cuda" if on_gpu else "cpu"
+
+
 def _batches(frames: Iterable[int], size: int) -> Iterator[list[int]]:
     iterator = iter(frames)
     while batch := list(islice(iterator, size)):

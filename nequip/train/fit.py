@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nequip.config.schema import RunConfig
+from nequip.data.replay import ReplayDataset
 from nequip.errors import ConfigError
 from nequip.model.card import TrainingRecord
 from nequip.model.potential import Potential
@@ -46,11 +47,18 @@ class Fit:
     ):
         self.output_dir = Path(config.output_dir)
         self.module = PotentialModule(potential, config.train, seed=config.seed, groups=data.group_names)
+        replay = data.replay
         self.datamodule = GraphDataModule(
-            data.train, data.val, config.data.batch, seed=config.seed, num_workers=config.data.num_workers
+            data.train if replay is None else ReplayDataset(data.train, replay.train, replay.ratio),
+            data.val,
+            config.data.batch,
+            replay_val=None if replay is None else replay.val,
+            seed=config.seed,
+            num_workers=config.data.num_workers,
         )
         self._check_monitors(config)
-        record = TrainingRecord(data=config.data.file, num_train=len(data.train), num_val=len(data.val))
+        about = {"data": config.data.file, "num_train": len(data.train), "num_val": len(data.val)}
+        record = (potential.card.training or TrainingRecord()).model_copy(update=about)
         self.checkpoints = Checkpoints(self.output_dir, config.train.monitor, record)
         self._stop = StopBetweenBatches(self.checkpoints, parse_duration(config.trainer.max_time))
         early = config.train.early_stopping
@@ -157,7 +165,13 @@ class Fit:
         if train.scheduler is not None and train.scheduler.name == "ReduceLROnPlateau":
             monitors["train.scheduler.monitor"] = train.scheduler.monitor
         for key, monitor in monitors.items():
-            check_monitor(key, monitor, self.module.val_tally, self.datamodule.val_set is not None)
+            check_monitor(
+                key,
+                monitor,
+                self.module.val_tally,
+                has_validation=self.datamodule.val_set is not None,
+                has_replay=self.datamodule.replay_val_set is not None,
+            )
         if config.trainer.check_val_every_n_epoch > config.trainer.max_epochs:
             raise ConfigError(
                 f"trainer.check_val_every_n_epoch={config.trainer.check_val_every_n_epoch} is more than "

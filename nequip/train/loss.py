@@ -77,12 +77,12 @@ class Loss(nn.Module):
             for name, term in self.terms.items()
         }
 
-    def weights(self, epoch: int | None = None) -> dict[str, float]:
-        """Weight of each term at `epoch`; None means after the last stage of the schedule."""
+    def weights(self, epoch: int) -> dict[str, float]:
+        """Weight of each term at `epoch`."""
         weights = {name: term.weight for name, term in self.terms.items()}
         start = 0
         for stage in self.schedule:
-            if epoch is None or epoch >= stage.epoch:
+            if epoch >= stage.epoch:
                 weights |= {str(name): weight for name, weight in stage.weights.items()}
                 start = stage.epoch
                 continue
@@ -93,8 +93,31 @@ class Loss(nn.Module):
             break
         return weights
 
-    def combine(self, sums: Mapping[str, TermSums], epoch: int | None = None) -> Float[Tensor, ""]:
-        """The weighted sum of the means."""
+    def lr(self, epoch: int) -> float | None:
+        """The learning rate that the last stage with one holds at `epoch`; None: that of the scheduler."""
+        rates = [stage.lr for stage in self.schedule if epoch >= stage.epoch and stage.lr is not None]
+        return rates[-1] if rates else None
+
+    def judging_epoch(self, epoch: int) -> int:
+        """The epoch whose weights validation takes at `epoch`: the same as long as losses can be compared.
+
+        It is the beginning of the stage under way, or the end of the slide under way.
+        """
+        judging = 0
+        for stage in self.schedule:
+            if epoch < stage.epoch and stage.interpolation == "step":
+                break
+            judging = stage.epoch
+            if epoch < stage.epoch:
+                break
+        return judging
+
+    def is_judged_anew(self, epoch: int) -> bool:
+        """Whether validation losses of `epoch` cannot be compared with those before it."""
+        return epoch > 0 and self.judging_epoch(epoch) != self.judging_epoch(epoch - 1)
+
+    def combine(self, sums: Mapping[str, TermSums], epoch: int = 0) -> Float[Tensor, ""]:
+        """The weighted sum of the means, with the weights of `epoch`."""
         weights = self.weights(epoch)
         return torch.stack([weights[name] * term.mean() for name, term in sums.items()]).sum()
 

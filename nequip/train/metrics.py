@@ -122,8 +122,8 @@ class Tally:
             self._terms[name] = TermSums(total + term.total.detach().cpu(), number + term.num_labels.cpu())
         self._errors.update(prediction, graph)
 
-    def compute(self, epoch: int | None = None) -> dict[str, float]:
-        """The loss with the weights of `epoch` (None: of the end of the schedule), its terms, the errors."""
+    def compute(self, epoch: int = 0) -> dict[str, float]:
+        """The loss with the weights of `epoch`, its terms, the errors."""
         values = {"loss": float(self._loss.combine(self._terms, epoch))}
         values |= {f"loss_{name}": float(term.mean()) for name, term in self._terms.items()}
         return values | self._errors.compute()
@@ -143,13 +143,15 @@ class Tally:
         self._errors.sums = state["errors"]
 
 
-def check_monitor(key: str, monitor: str, tally: Tally, has_validation: bool) -> None:
+def check_monitor(
+    key: str, monitor: str, tally: Tally, *, has_validation: bool, has_replay: bool = False
+) -> None:
     """Refuse, before training, a monitored value that will never appear.
 
     Raises:
         ConfigError: naming the configuration `key` and the nearest value there is.
     """
-    stages = ["val", "train"] if has_validation else ["train"]
+    stages = ["val"] * has_validation + ["train"] + ["replay"] * has_replay
     valid = [f"{stage}/{name}" for stage in stages for name in tally.names()]
     if monitor in valid:
         return

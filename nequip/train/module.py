@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from nequip.nn.derivatives import Prediction
 from nequip.train.checkpointing import check_same
 from nequip.train.ema import WeightAverage
 from nequip.train.failures import check_finite
+from nequip.train.freezing import freeze
 from nequip.train.loss import Loss, TermSums
 from nequip.train.metrics import ErrorMetrics, Tally
 from nequip.train.optimization import build_optimizer, build_scheduler
@@ -55,10 +57,12 @@ class PotentialModule(pl.LightningModule):
         self.seed = seed
         self.loss = Loss(config.loss, type_names)
         potential.predict_derivatives = self.loss.needs_derivatives
+        freeze(potential, config.freeze)
         self.potential = potential
         self.average = None if config.ema_decay is None else WeightAverage(potential, config.ema_decay)
         self.train_tally = Tally(self.loss, ErrorMetrics(type_names, groups))
         self.val_tally = Tally(self.loss, ErrorMetrics(type_names, groups))
+        self.replay_tally = Tally(self.loss, ErrorMetrics(type_names))  # of the replay frames held out
         self.position = Position()
         self.record: dict[str, float] = {}
         self.step_record: dict[str, float] = {}
@@ -96,6 +100,10 @@ class PotentialModule(pl.LightningModule):
         self.train_tally.reset()
         self.record = {}
         self.trainer.datamodule.start_epoch(self.current_epoch)
+        lr = self.loss.lr(self.current_epoch)
+        if lr is not None:
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = lr
 
     def on_train_batch_start(self, batch: AtomicGraph, batch_idx: int) -> None:
         self.current_graph = batch
@@ -145,22 +153,34 @@ class PotentialModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.val_tally.reset()
+        self.replay_tally.reset()
 
-    def validation_step(self, batch: AtomicGraph, batch_idx: int) -> None:
+    def validation_step(self, batch: AtomicGraph, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.current_graph = batch
         prediction = self.validated(batch)
-        self.val_tally.update(prediction, batch, self.loss(prediction, batch))
+        tally = self.val_tally if dataloader_idx == 0 else self.replay_tally
+        tally.update(prediction, batch, self.loss(prediction, batch))
 
     def on_validation_epoch_end(self) -> None:
-        # `val/loss` keeps the weights of the end of the schedule, so that epochs can be compared.
-        errors = {f"val/{name}": value for name, value in self.val_tally.compute().items()}
+        judging = self.loss.judging_epoch(self.current_epoch)
+        errors = {f"val/{name}": value for name, value in self.val_tally.compute(judging).items()}
+        if self.trainer.datamodule.replay_val_set is not None:
+            replay = self.replay_tally.compute(judging)
+            errors |= {f"replay/{name}": value for name, value in replay.items()}
         self.record |= errors
         self.log_dict(errors, batch_size=1, logger=False)  # for third-party callbacks that monitor
 
     def step_scheduler(self) -> None:
-        """One step of the learning-rate schedule; by plateau only where there is a new value."""
+        """One step of the learning-rate schedule; by plateau only where there is a new value.
+
+        None where a stage of the loss has set the learning rate.
+        """
+        if self.loss.lr(self.current_epoch) is not None:
+            return
         if isinstance(self._scheduler, ReduceLROnPlateau):
             assert self.config.scheduler is not None
+            if self.loss.is_judged_anew(self.current_epoch):
+                self._scheduler.best, self._scheduler.num_bad_epochs = math.inf, 0
             if self.config.scheduler.monitor in self.record:
                 self._scheduler.step(self.record[self.config.scheduler.monitor])
         elif self._scheduler is not None:
@@ -211,4 +231,4 @@ def _identity(card: ModelCard) -> dict[str, Any]:
 
 def _state_bearing(config: TrainConfig) -> dict[str, Any]:
     """What the state of the optimizer, the schedule and the average of a checkpoint must fit."""
-    return config.model_dump(mode="json", include={"optimizer", "scheduler", "ema_decay"})
+    return config.model_dump(mode="json", include={"optimizer", "scheduler", "ema_decay", "freeze"})

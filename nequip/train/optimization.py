@@ -20,7 +20,7 @@ FUSED = ("Adam", "AdamW", "SGD")
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
-    """An optimizer of `torch.optim`; what `config` leaves open keeps torch's default.
+    """An optimizer of `torch.optim` for what is not frozen; what `config` leaves open keeps torch's default.
 
     Raises:
         ConfigError: for an unknown name or argument, or a value that torch refuses.
@@ -31,7 +31,8 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[torch.nn.Param
         arguments["weight_decay"] = config.weight_decay
     if config.name in FUSED and not arguments.keys() & {"fused", "foreach", "capturable", "differentiable"}:
         arguments["fused"] = True
-    return _build(kind, list(parameters), arguments, "train.optimizer")
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return _build(kind, trained, arguments, "train.optimizer")
 
 
 def build_scheduler(config: SchedulerConfig, optimizer: Optimizer) -> LRScheduler:

@@ -11,20 +11,43 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from nequip.config.schema import DataConfig, RunConfig
-from nequip.data.dataset import GraphDataset
+from nequip.config.schema import DataConfig, LabelKeys, PretrainedModel, ReplayConfig, RunConfig
+from nequip.data.dataset import FrameRole, GraphDataset
 from nequip.data.neighbors import Cutoffs, IntArray, TypeMapper
 from nequip.data.progress import progress
 from nequip.data.sources import FrameSource, LabelMap, locate, open_source, separate_isolated_atoms
 from nequip.data.splits import Split, SplitSizes, fixed_split, random_split, split_by_group
 from nequip.data.statistics import Statistics, compute_statistics
 from nequip.errors import ConfigError, DataError
+from nequip.model.card import ModelCard
 from nequip.model.cutoffs import resolve_cutoffs
+from nequip.model.rebuild import retyped_card
 from nequip.model.registry import ModelConfig
+from nequip.nn.per_type import per_type_tensor
 
 logger = logging.getLogger(__name__)
 
+NAMES = {
+    "train": "training",
+    "val": "validation",
+    "test": "test",
+    "replay": "replay",
+    "replay_val": "replay validation",
+}
 NO_DEVIATION = 1e-6  # eV/Å, eV: labels that vary less are alike up to rounding
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Older frames: those that are mixed into training, and those held out to see what is forgotten."""
+
+    train: GraphDataset
+    val: GraphDataset
+    ratio: float  # frames in an epoch for each new one
+
+    def in_role(self, role: FrameRole) -> Replay:
+        """The same frames in another role."""
+        return Replay(self.train.in_role(role), self.val.in_role(role), self.ratio)
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,7 @@ class PreparedData:
     statistics: Statistics  # of the training frames
     isolated_atoms: dict[str, float]  # eV, by element; empty without such frames
     use_isolated_atoms: bool = False  # a file of them was named, so "auto" shifts are their energies
+    replay: Replay | None = None
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -52,8 +76,11 @@ class _Part:
     indices: IntArray
 
 
-def prepare_data(config: RunConfig) -> PreparedData:
+def prepare_data(config: RunConfig, start: ModelCard | None = None) -> PreparedData:
     """Open the files, split them, and take statistics of the training frames in one pass.
+
+    Args:
+        start: card of the potential that training begins with, where it is not a fresh one.
 
     Raises:
         DataError: for what is wrong with files, splits, elements and labels.
@@ -62,29 +89,37 @@ def prepare_data(config: RunConfig) -> PreparedData:
     data = config.data
     cache_dir = Path(data.cache_dir).expanduser()
     parts, isolated = _open_parts(data, cache_dir)
-    type_names = _type_names(config.model, parts)
-    cutoffs = resolve_cutoffs(config.model.model_copy(update={"type_names": type_names}))
+    parts |= {} if data.replay is None else _open_replay(data, data.replay, cache_dir)
+    type_names, cutoffs = _types_and_cutoffs(config.model, parts, start)
     groups = _group_names(parts)
     mapper = TypeMapper(type_names)
-    train, val, test = (
-        GraphDataset(
+    sets = {
+        name: GraphDataset(
             part.source, part.indices, mapper, cutoffs, groups=groups, cache_dir=cache_dir / "neighbors"
         )
-        for part in parts.values()
-    )
+        for name, part in parts.items()
+    }
+    train = sets["train"]
     frames = progress(train.scan(), "statistics of the training frames", len(train))
     statistics = compute_statistics(frames, type_names, cutoffs)
-    for name, dataset in (("validation", val), ("test", test)):
+    if statistics.singular and start is None:
+        logger.warning("%s", statistics.singular)
+    for name in sets.keys() - {"train"}:
         # Writes the neighbor cache, and finds bad frames before training does.
-        deque(progress(dataset.scan(), f"neighbors of the {name} frames", len(dataset)), maxlen=0)
+        deque(
+            progress(sets[name].scan(), f"neighbors of the {NAMES[name]} frames", len(sets[name])), maxlen=0
+        )
     _check_labels(config, statistics, train.source)
     logger.info(
         "%d training, %d validation, %d test frames of %s; %.1f neighbors within %g Å.",
-        *(len(train), len(val), len(test), ", ".join(type_names)),
+        *(len(train), len(sets["val"]), len(sets["test"]), ", ".join(type_names)),
         *(statistics.avg_num_neighbors, cutoffs.r_max),
     )
     named = data.isolated_atoms_file is not None
-    return PreparedData(type_names, cutoffs, train, val, test, statistics, isolated, named)
+    replay = data.replay and Replay(sets["replay"], sets["replay_val"], data.replay.ratio)
+    return PreparedData(
+        type_names, cutoffs, train, sets["val"], sets["test"], statistics, isolated, named, replay
+    )
 
 
 def resolve_model_config(model: ModelConfig, prepared: PreparedData) -> ModelConfig:
@@ -103,7 +138,22 @@ def resolve_model_config(model: ModelConfig, prepared: PreparedData) -> ModelCon
         resolved["per_type_energy_shifts"] = statistics.per_type_energy_shifts or 0.0
     elif model.per_type_energy_shifts in ("auto", "isolated_atoms"):
         resolved["per_type_energy_shifts"] = _isolated_shifts(prepared)
-    return model.model_copy(update=resolved)
+    model = model.model_copy(update=resolved)
+    if getattr(model, "interaction_shift", None) == "auto":
+        return model.model_copy(update={"interaction_shift": _mean_beside_shifts(model, statistics)})
+    return model
+
+
+def _mean_beside_shifts(model: ModelConfig, statistics: Statistics) -> float:
+    """Energy of an atom that the shifts of the types do not account for, in the mean over all atoms."""
+    given, fitted = model.per_type_energy_shifts, statistics.per_type_energy_shifts
+    names, atoms = statistics.type_names, statistics.num_atoms_per_type
+    if fitted is None:
+        return 0.0
+    assert not isinstance(given, str), "the shifts are not resolved"
+    shifts = per_type_tensor(given, names, default=0.0, key="model.per_type_energy_shifts").tolist()
+    rest = sum(atoms[name] * (fitted[name] - shift) for name, shift in zip(names, shifts, strict=True))
+    return rest / statistics.num_atoms
 
 
 def _scale(statistics: Statistics) -> float:
@@ -129,7 +179,7 @@ def _open_parts(data: DataConfig, cache_dir: Path) -> tuple[dict[str, _Part], di
 
     def source(file: str) -> FrameSource:
         if file not in opened:
-            opened[file] = open_source(locate(file, cache_dir), _label_map(data))
+            opened[file] = open_source(locate(file, cache_dir), _label_map(data, data.keys))
         return opened[file]
 
     main = source(data.file)
@@ -147,8 +197,16 @@ def _open_parts(data: DataConfig, cache_dir: Path) -> tuple[dict[str, _Part], di
     return parts, energies
 
 
-def _label_map(data: DataConfig) -> LabelMap:
-    return LabelMap(**data.keys.model_dump(), stress_sign=1 if data.stress_sign == "ase" else -1)
+def _open_replay(data: DataConfig, replay: ReplayConfig, cache_dir: Path) -> dict[str, _Part]:
+    """Older frames: those to train on, and those held out."""
+    source = open_source(locate(replay.file, cache_dir), _label_map(data, replay.keys))
+    indices, _ = separate_isolated_atoms(source)
+    split = random_split(indices, SplitSizes(val=replay.val), data.split.seed)
+    return {"replay": _Part(source, split.train), "replay_val": _Part(source, split.val)}
+
+
+def _label_map(data: DataConfig, keys: LabelKeys) -> LabelMap:
+    return LabelMap(**keys.model_dump(), stress_sign=1 if data.stress_sign == "ase" else -1)
 
 
 def _isolated_energies(source: FrameSource, indices: IntArray) -> dict[str, float]:
@@ -188,20 +246,34 @@ def _split(data: DataConfig, source: FrameSource, indices: IntArray) -> Split:
     return random_split(indices, sizes, config.seed)
 
 
-def _type_names(model: ModelConfig, parts: dict[str, _Part]) -> tuple[str, ...]:
-    """Those of the configuration, or the elements of the training frames by atomic number."""
+def _types_and_cutoffs(
+    model: ModelConfig | PretrainedModel, parts: dict[str, _Part], start: ModelCard | None
+) -> tuple[tuple[str, ...], Cutoffs]:
+    """Those of the configuration, or what the data and the potential to start from bring along."""
+    known = () if start is None else start.type_names
+    type_names = tuple(model.type_names) if model.type_names != "auto" else _all_elements(parts, known)
+    TypeMapper(type_names)  # raises for what is no element
+    if isinstance(model, ModelConfig):
+        return type_names, resolve_cutoffs(model.model_copy(update={"type_names": type_names}))
+    assert start is not None
+    card = retyped_card(start, type_names)
+    return type_names, Cutoffs(card.r_max, card.per_edge_type_cutoff)
+
+
+def _all_elements(parts: dict[str, _Part], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The elements that are known, and after them those of the training frames by atomic number."""
     elements = {name: part.source.elements(part.indices) for name, part in parts.items()}
-    if model.type_names != "auto":
-        return tuple(model.type_names)
-    for name in ("val", "test"):
-        unseen = sorted(elements[name] - elements["train"])
+    trained = elements["train"] | {chemical_symbols.index(name) for name in known}
+    for name in elements.keys() - {"train"}:
+        unseen = sorted(elements[name] - trained)
         if unseen:
             raise DataError(
-                f"the {name} frames ({parts[name].source.name}) hold "
+                f"the {NAMES[name]} frames ({parts[name].source.name}) hold "
                 f"{', '.join(chemical_symbols[number] for number in unseen)}, which no training frame does: "
                 "add such frames to the training set, or leave these out."
             )
-    return tuple(chemical_symbols[number] for number in sorted(elements["train"]))
+    new = [chemical_symbols[number] for number in sorted(elements["train"])]
+    return (*known, *(name for name in new if name not in known))
 
 
 def _group_names(parts: dict[str, _Part]) -> tuple[str, ...]:

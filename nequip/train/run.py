@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nequip.config.compose import to_yaml
-from nequip.config.schema import RunConfig
-from nequip.errors import ConfigError
+from nequip.config.schema import PretrainedModel, ReplayConfig, RunConfig
+from nequip.data.dataset import FrameRole
+from nequip.errors import ConfigError, did_you_mean
 from nequip.model.checkpoint import write_atomically
+from nequip.model.potential import Potential
 from nequip.model.registry import ModelConfig, build_potential
+from nequip.train.evaluation import evaluation_device
 from nequip.train.extensions import load_extensions
+from nequip.train.finetune import adapt, load_start
 from nequip.train.fit import Fit, Stopped
 from nequip.train.optimization import check_optimization
 from nequip.train.prepare import PreparedData, prepare_data, resolve_model_config
@@ -60,14 +65,54 @@ def run_training(config: RunConfig) -> TrainingOutcome:
     check_optimization(config.train)
     with quiet_lightning():
         callbacks = load_extensions(config.extensions)
-        data = prepare_data(config)
-        model = resolve_model_config(config.model, data)
-        fit = Fit(build_potential(model), data, config, callbacks)
+        potential, model, data = _potential_and_data(config)
+        fit = Fit(potential, data, config, callbacks)
         if checkpoint is not None:
             fit.check(checkpoint)
         _write_inputs(config, model, data, output_dir)
         stopped = fit.run(checkpoint)
     return TrainingOutcome(output_dir, stopped, fit.module.position.epoch, fit.checkpoints.best_record, data)
+
+
+def _potential_and_data(
+    config: RunConfig,
+) -> tuple[Potential, ModelConfig | PretrainedModel, PreparedData]:
+    """What is trained, its section of the configuration without "auto", and what it is trained on."""
+    if isinstance(config.model, ModelConfig):
+        data = prepare_data(config)
+        model = resolve_model_config(config.model, data)
+        potential = build_potential(model)
+        return potential, model, _with_replay(data, config.data.replay, potential.heads)
+    start = load_start(config.model, config.train)
+    data = prepare_data(config, start.potential.card)
+    adapted = adapt(start, data, evaluation_device(config.trainer.accelerator))
+    own = start.potential.heads[0]
+    data = _with_replay(data, config.data.replay, adapted.potential.heads, own, adapted.shift_change.tolist())
+    return adapted.potential, adapted.config, data
+
+
+def _with_replay(
+    data: PreparedData,
+    config: ReplayConfig | None,
+    heads: Sequence[str],
+    default: str | None = None,
+    shift_change: Sequence[float] | None = None,
+) -> PreparedData:
+    """The data with the role of its replay frames.
+
+    Where they train the readout of the new frames, the reference of their energies moves as that does.
+    """
+    if config is None or data.replay is None:
+        return data
+    name = config.head or default or heads[0]
+    if name not in heads:
+        raise ConfigError(
+            f"data.replay.head: no readout is called {name!r}{did_you_mean(name, heads)}; "
+            f"there are {', '.join(heads)}."
+        )
+    head = heads.index(name)
+    moved = None if shift_change is None or head > 0 else tuple(shift_change)
+    return replace(data, replay=data.replay.in_role(FrameRole(head, config.weight, moved)))
 
 
 def _checkpoint_to_resume(config: RunConfig, output_dir: Path) -> Path | None:
@@ -85,7 +130,9 @@ def _checkpoint_to_resume(config: RunConfig, output_dir: Path) -> Path | None:
     return checkpoint
 
 
-def _write_inputs(config: RunConfig, model: ModelConfig, data: PreparedData, output_dir: Path) -> None:
+def _write_inputs(
+    config: RunConfig, model: ModelConfig | PretrainedModel, data: PreparedData, output_dir: Path
+) -> None:
     """What the run was told, with every "auto" resolved, and the statistics that resolved them."""
     try:
         output_dir.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import pytest
 
 from nequip.config.compose import compose, expand, to_yaml
 from nequip.config.locate import config_names, named_config, shipped_configs
+from nequip.config.schema import PretrainedModel
 from nequip.errors import ConfigError
 
 Write = Callable[..., Path]
@@ -94,7 +95,8 @@ def test_an_experiment_is_a_group_too(write: Write):
 
 @pytest.mark.parametrize("name", config_names(shipped_configs()))
 def test_every_shipped_configuration_is_valid(name: str):
-    compose(named_config(name), ["data.file=a.xyz"])
+    starting_point = ["model.file=a.nequip"] if name == "finetune" else []
+    compose(named_config(name), ["data.file=a.xyz", *starting_point])
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,34 @@ def test_energy_choice_trains_a_model_of_energies(write: Write):
     run = compose(write(SMALL), ["train=energy"])
     assert run.model.energy_only
     assert run.train.loss.forces is None
+
+
+def test_a_potential_in_a_file_stands_in_the_place_of_an_architecture(write: Write):
+    run = compose(write("data: {file: new.xyz, replay: {file: old.xyz}}\nmodel: {file: old.nequip}\n"))
+    assert isinstance(run.model, PretrainedModel)
+    assert compose(write(to_yaml(run))) == run
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        (
+            "model.r_max=5",
+            "model.r_max: belongs to the shape of a model, which model.file brings: leave it out",
+        ),
+        ("model=nequip_s", "model.size: belongs to the shape of a model"),
+        ("model.heda=cc", "model.heda: no such key (did you mean model.head?)"),
+        ("model.per_type_energy_shifts=kep", "(did you mean 'keep'?)"),
+        ("data.replay.fiel=a", "data.replay.fiel: no such key (did you mean data.replay.file?)"),
+    ],
+)
+def test_mistakes_beside_the_file_of_a_potential_get_one_sentence(write: Write, word: str, sentence: str):
+    file = write("data: {file: new.xyz, replay: {file: old.xyz}}\nmodel: {file: old.nequip}\n")
+    assert any(sentence in line for line in mistakes(file, word))
+
+
+def test_a_potential_named_as_elsewhere_is_led_to_its_key(write: Write):
+    assert "model.from: no such key (did you mean model.file?)" in mistakes(write(SMALL), "model.from=a")[0]
 
 
 def test_seed_of_the_run_seeds_the_weights(write: Write):

@@ -106,8 +106,9 @@ def make_config(tiny_package: Path, structures: Path, tmp_path: Path) -> ConfigM
         }
         for name, value in changes.items():
             tree[name] = tree[name] | value if isinstance(tree.get(name), dict) else value
-        model = {"name": "tiny_pairs", "r_max": 4.0, **tree.get("model", {})}
-        return validate(tree | {"model": model})
+        model = tree.get("model", {})
+        fresh = {} if "file" in model else {"name": "tiny_pairs", "r_max": 4.0}
+        return validate(tree | {"model": {**fresh, **model}})
 
     return make
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from nequip.config.compose import compose
 from nequip.config.schema import LossConfig
 from nequip.data.graph import AtomicGraph, Labels, collate
 from nequip.errors import ConfigError
@@ -152,11 +153,49 @@ SCHEDULE = [
 
 @pytest.mark.parametrize(
     ("epoch", "energy", "forces"),
-    [(0, 1, 1), (1, 1, 1), (2, 10, 1), (3, 15, 1.5), (5, 25, 2.5), (6, 30, 3), (99, 30, 3), (None, 30, 3)],
+    [(0, 1, 1), (1, 1, 1), (2, 10, 1), (3, 15, 1.5), (5, 25, 2.5), (6, 30, 3), (99, 30, 3)],
 )
 def test_weights_follow_the_schedule(epoch, energy, forces):
     loss = Loss(LossConfig.model_validate({"schedule": SCHEDULE}), ("H",))
     assert loss.weights(epoch) == pytest.approx({"energy": energy, "forces": forces})
+
+
+def test_validation_takes_the_weights_of_the_stage_and_those_of_the_end_of_a_slide():
+    loss = Loss(LossConfig.model_validate({"schedule": SCHEDULE}), ("H",))
+    assert [loss.judging_epoch(epoch) for epoch in (0, 1, 2, 5, 6, 99)] == [0, 0, 6, 6, 6, 6]
+    assert [epoch for epoch in range(10) if loss.is_judged_anew(epoch)] == [2]
+
+
+def test_a_learning_rate_holds_until_a_stage_brings_another():
+    stages = [{"epoch": 2, "lr": 0.1}, {"epoch": 4}, {"epoch": 6, "lr": 0.2}]
+    schedule = [{"weights": {"energy": 2.0}, **stage} for stage in stages]
+    loss = Loss(LossConfig.model_validate({"schedule": schedule}), ("H",))
+    assert [loss.lr(epoch) for epoch in (1, 2, 5, 6, 9)] == [None, 0.1, 0.1, 0.2, 0.2]
+
+
+def universal(graph: AtomicGraph) -> float:
+    """The loss of MACE-MP-0 (2401.00096) at a prediction of zero, component by component."""
+
+    def huber(error: float, delta: float) -> float:
+        return 0.5 * error**2 if abs(error) < delta else delta * (abs(error) - 0.5 * delta)
+
+    def delta(force: torch.Tensor) -> float:
+        norm = float(force.norm())
+        return 0.01 * (1.0 if norm < 100 else 0.7 if norm < 200 else 0.4 if norm < 300 else 0.1)
+
+    labels, atoms = graph.labels, torch.bincount(graph.batch)
+    energy = [huber(float(e / n), 0.01) for e, n in zip(labels.energy, atoms, strict=True)]
+    forces = [huber(float(f), delta(force)) for force in labels.forces for f in force]
+    stress = [huber(float(s), 0.01) for s in labels.stress.flatten()]
+    return sum(weight * sum(term) / len(term) for weight, term in ((1, energy), (10, forces), (100, stress)))
+
+
+def test_the_shipped_universal_loss_is_the_published_one(tmp_path):
+    (tmp_path / "run.yaml").write_text("defaults: [train: universal]\ndata: {file: a.xyz}\n")
+    loss = Loss(compose(tmp_path / "run.yaml").train.loss, ("H", "O"))
+    forces = [[3.0, 0.0, 0.002], [120.0, -90.0, 0.0], [0.0, 250.0, 0.0], [900.0, 1.0, 0.0]]
+    graph = collate([labelled(2.0, forces, stress=0.3), labelled(-0.004, forces[:1], stress=0.001)])
+    assert value(loss, graph) == pytest.approx(universal(graph), rel=1e-12)
 
 
 @pytest.mark.parametrize(

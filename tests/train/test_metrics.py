@@ -123,7 +123,7 @@ def test_a_tally_goes_on_exactly_from_its_state():
 )
 def test_a_monitor_that_will_never_appear_is_refused(monitor, has_validation, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        check_monitor("train.monitor", monitor, tally(), has_validation)
+        check_monitor("train.monitor", monitor, tally(), has_validation=has_validation)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from mace_ext.config import MACEConfig
 from nequip.config.schema import DataConfig, RunConfig
 from nequip.errors import ConfigError, DataError
 from nequip.model.registry import ModelConfig
@@ -159,6 +160,15 @@ def test_isolated_atoms_may_lie_in_a_file_of_their_own(run, tmp_path, shifts):
     assert resolved(config).per_type_energy_shifts == SHIFTS
 
 
+def test_the_interaction_shift_is_what_the_shifts_leave_of_the_mean(run):
+    config = run(molecules())
+    shifts = {name: shift + 1.5 for name, shift in SHIFTS.items()}
+    given, fitted = MACEConfig(per_type_energy_shifts=shifts), MACEConfig()
+    prepared = prepare_data(config)
+    assert resolve_model_config(given, prepared).interaction_shift == pytest.approx(-1.5)
+    assert resolve_model_config(fitted, prepared).interaction_shift == pytest.approx(0, abs=1e-9)
+
+
 def test_isolated_atoms_that_are_missing_are_named(run):
     config = run([*ISOLATED[:2], *molecules()], model={"per_type_energy_shifts": "isolated_atoms"})
     with pytest.raises(ConfigError, match=r"no isolated atom of O with an energy.*isolated_atoms_file"):
@@ -217,7 +227,7 @@ def test_a_store_is_prepared_like_the_file_it_was_made_of(run, tmp_path):
 def test_elements_that_only_validation_has_are_named(run, tmp_path):
     path = other_file(tmp_path, molecules())
     with pytest.raises(
-        DataError, match=r"the val frames .*other\.xyz\) hold O, which no training frame does"
+        DataError, match=r"the validation frames .*other\.xyz\) hold O, which no training frame does"
     ):
         prepare_data(run([molecule("CH4", seed) for seed in range(4)], val_file=path))
 

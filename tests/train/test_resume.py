@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from interrupted_runs import assert_same_run, press_ctrl_c, rows
 
 from nequip.errors import CheckpointError, ConfigError
 from nequip.train.callbacks.stop import TrainingInterrupted
@@ -44,6 +42,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "optimizer": {"name": "SGD", "lr": 0.01, "params": {"momentum": 0.9}},
         }
     },
+    "two_stages": {
+        "train": {
+            "loss": {"schedule": [{"epoch": 2, "weights": {"forces": 10.0}, "lr": 1e-3}]},
+            "scheduler": {"name": "ExponentialLR", "params": {"gamma": 0.9}},
+        }
+    },
+    "frozen": {"train": {"freeze": ["depth"]}},
     "budget": {"data": {"batch": {"max_atoms": 13}}},
     "workers": {"data": {"num_workers": 1}},
     "nequip": {
@@ -54,50 +59,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def press_ctrl_c(step: int, **options: Any) -> dict[str, Any]:
-    return {"callbacks": [{"_target_": "saboteurs.PressCtrlC", "step": step, **options}]}
-
-
 def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     both = {**base, **more}
     for name in base.keys() & more.keys():
         if isinstance(base[name], dict):
             both[name] = merged(base[name], more[name])
     return both
-
-
-def assert_same_run(left: Path, right: Path) -> None:
-    """The same weights, states and rows of numbers, but for the time it took."""
-    a, b = (load_checkpoint(folder / "last.ckpt") for folder in (left, right))
-    assert_same(a["state_dict"], b["state_dict"])
-    assert_same(a["optimizer_states"], b["optimizer_states"])
-    assert_same(a["training"], b["training"])
-    assert_same(a["callbacks"], b["callbacks"])
-    assert a["global_step"] == b["global_step"]
-    for name in ("metrics.csv", "steps.csv"):
-        assert rows(left / name) == rows(right / name)
-
-
-def assert_same(a: Any, b: Any, where: str = "") -> None:
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a.keys() - {"time", "elapsed"}:
-            assert_same(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), where
-        for index, (left, right) in enumerate(zip(a, b, strict=True)):
-            assert_same(left, right, f"{where}[{index}]")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    else:
-        assert a == b or (math.isnan(a) and math.isnan(b)), where
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if name != "time"} for row in csv.DictReader(file)
-        ]
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from nequip.data.graph import AtomicGraph
+from nequip.model.axes import TYPES, WeightAxes
 from nequip.model.card import ModelCard
 from nequip.model.potential import DTYPES, Potential
 from nequip.model.registry import Architecture, ModelConfig
@@ -39,6 +40,13 @@ class TinyPairs(Potential):
         self.width = torch.nn.Parameter(torch.tensor(0.2, dtype=dtype))
         self.shift = torch.nn.Parameter(torch.zeros(number, dtype=dtype))
         self.register_buffer("scale", torch.tensor(1.0, dtype=dtype))
+
+    @property
+    def energy_shifts(self) -> torch.Tensor:
+        return self.shift.unsqueeze(0)
+
+    def weight_axes(self) -> WeightAxes:
+        return {"depth": TYPES, "shift": TYPES}
 
     def atomic_energies(self, graph: AtomicGraph) -> torch.Tensor:
         if self.config.fail == "memory":

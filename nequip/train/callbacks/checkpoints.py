@@ -18,7 +18,8 @@ class Checkpoints(Checkpoint):
 
     Of each: `.ckpt` to resume from, `.nequip` with the weights that were validated (the moving
     average where there is one), `_raw.nequip` with the weights that were trained. Saved at the end of
-    an epoch only, when nothing but validation happened since the last step.
+    an epoch only, when nothing but validation happened since the last step. The best is chosen anew when
+    a stage of the loss begins, whose losses cannot be compared with those before.
     """
 
     def __init__(self, folder: Path, monitor: str, record: TrainingRecord):
@@ -30,6 +31,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PotentialModule) -> None:
         value = pl_module.record.get(self._monitor, math.inf)
+        if pl_module.loss.is_judged_anew(trainer.current_epoch):
+            self._best = math.inf
         if value < self._best:
             self._best, self.best_record = value, pl_module.record
             self._save(trainer, pl_module, "best")
@@ -51,7 +54,8 @@ class Checkpoints(Checkpoint):
             return
         # Errors are those of the validated weights, as they were at the end of an epoch.
         epoch, batch = module.position
-        errors = {key: value for key, value in module.record.items() if key.startswith("val/") and batch == 0}
+        found = module.record if batch == 0 else {}
+        errors = {key: value for key, value in found.items() if key.startswith(("val/", "replay/"))}
         kind = "raw" if module.average is None else "ema"
         validated = self._record.model_copy(update={"epochs": epoch, "weights": kind, "errors": errors})
         _save_potential(module.validated, validated, self._folder / f"{name}.nequip")

@@ -22,7 +22,10 @@ class StepScheduler(pl.Callback):
 
 
 class EarlyStopping(pl.Callback):
-    """Stops when the monitored value no longer falls, or when the learning rate has become too small."""
+    """Stops when the monitored value no longer falls, or when the learning rate has become too small.
+
+    Not before the last stage of the loss has begun.
+    """
 
     def __init__(self, config: EarlyStoppingConfig):
         self._config = config
@@ -32,6 +35,9 @@ class EarlyStopping(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PotentialModule) -> None:
         config = self._config
+        schedule = pl_module.loss.schedule
+        if schedule and trainer.current_epoch < schedule[-1].epoch:
+            return
         value = pl_module.record.get(config.monitor)
         if value is not None:
             self._waited = 0 if value < self._best - config.min_delta else self._waited + 1

@@ -93,6 +93,8 @@ def describe_errors(record: dict[str, float]) -> str:
     for name, symbol, unit in names:
         if f"{stage}/{name}" in record:
             parts.append(f"{symbol} {MEV * record[f'{stage}/{name}']:.4g} {unit}")
+    if "replay/loss" in record:
+        parts.append(f"replay {record['replay/loss']:.4g}")
     return "  ".join([*parts, f"lr {record['lr']:.2g}"])
 
 
