@@ -27,6 +27,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import ase
@@ -69,6 +70,8 @@ MODELS = {
 TOLERANCE = 1e-4  # relative difference of forces in float32
 # Ours with radial networks, and with the tables that our calculators take in float32.
 OURS = ("ours", "ours_tables")
+# Threads of OpenMP wait for more work in a busy loop, which would take the cores from the next program.
+PAUSE = 0.5  # seconds
 CASES = {
     "forces_water_192": ("published", "published_aoti", *OURS),
     "train_step_ethanol_5": ("published", "ours"),
@@ -225,6 +228,7 @@ def time_in_turns(workers: dict[str, Worker], rounds: int) -> dict[str, dict[str
     for case, programs in CASES.items():
         for turn in range(rounds + 1):
             for name in (name for name in programs if name in workers):
+                time.sleep(PAUSE)
                 seconds = workers[name].ask(case)["seconds"]
                 if turn > 0:
                     times.setdefault(case, {}).setdefault(name, []).append(seconds)

@@ -22,13 +22,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import ase
 import numpy as np
 from ase.build import bulk
-from bench import ROOT, Worker, water_box
+from bench import PAUSE, ROOT, Worker, water_box
 
 TORCH = "torch==2.13.0"
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}  # relative difference of forces
@@ -140,6 +141,7 @@ def time_in_turns(workers: dict[str, Worker], rounds: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds + 1):
         for name, worker in workers.items():
+            time.sleep(PAUSE)
             times[name].append(worker.ask("evaluate")["seconds"])
     return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
 
