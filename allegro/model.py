@@ -12,7 +12,15 @@ from allegro.embedding import BesselEmbedding, SplineEmbedding
 from allegro.irreps import harmonics, layer_irreps
 from nequip.data.graph import AtomicGraph
 from nequip.kernels.edges import Edges
-from nequip.model.assembly import avg_num_neighbors, fresh_weights, make_card, pair_potential, scale_shift
+from nequip.model.assembly import (
+    SCALE_SHIFT_AXES,
+    avg_num_neighbors,
+    fresh_weights,
+    make_card,
+    pair_potential,
+    scale_shift,
+)
+from nequip.model.axes import TYPES, Axis, WeightAxes
 from nequip.model.card import ModelCard
 from nequip.model.potential import DTYPES, Potential
 from nequip.model.registry import Architecture
@@ -101,15 +109,26 @@ class Allegro(Potential):
         x = self.normalized_length(geometry.length, graph)
         pair = graph.types[graph.center] * self.num_types + graph.types[graph.neighbor]
         edges = Edges(graph.center, graph.neighbor, graph.row_ptr, graph.transpose)
-        on_edges, on_rows = (geometry.unit, x, pair), (self.norm[graph.types],)
+        on_edges, on_rows = (geometry.unit, x, pair), (self.norm[graph.owned_types],)
         if self.training:
             energies = self._local_energies(*on_edges, *on_rows, edges)
         else:
             energies = in_pieces(self._local_energies, edges, on_edges=on_edges, on_rows=on_rows)
-        energies = self.scale_shift(energies.squeeze(1), graph.types)
+        energies = self.scale_shift(energies.squeeze(1), graph.owned_types)
         if self.zbl is not None:
             energies = energies + self.zbl(graph, geometry.length, x)
         return energies
+
+    @property
+    def energy_shifts(self) -> Float[Tensor, "head type"]:
+        """See Potential."""
+        return self.scale_shift.shifts.unsqueeze(0)
+
+    def weight_axes(self) -> WeightAxes:
+        """See Potential; only the radial embedding knows types."""
+        if isinstance(self.radial_embedding, SplineEmbedding):
+            return {"radial_embedding.weight": (Axis("pairs"),), **SCALE_SHIFT_AXES}
+        return {"radial_embedding.center": TYPES, "radial_embedding.neighbor": TYPES, **SCALE_SHIFT_AXES}
 
     def _local_energies(
         self,
@@ -135,7 +154,7 @@ class Allegro(Potential):
             scalars = join([scalars, latent])  # dense: later layers see all scalars of earlier ones
 
         energies = self.readout(scalars).double()
-        summed = energies.new_zeros(len(norm), 1).index_add(0, edges.center, energies)
+        summed = energies.new_zeros(norm.shape[0], 1).index_add(0, edges.center, energies)
         return summed * norm.unsqueeze(1) / sqrt(2)
 
 

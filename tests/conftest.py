@@ -1,11 +1,16 @@
-"""Fixtures that tests of every part share."""
+"""Fixtures that tests of every part share, and which tests run in Triton's interpreter."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from small_artefacts import SmallArtefact
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +22,24 @@ def data_dir() -> Path:
     path = Path(folder).resolve()
     assert path.is_dir(), f"NEQUIP_DATA_DIR={folder} is not a folder"
     return path
+
+
+@pytest.fixture(scope="session")
+def artefacts() -> Callable[..., SmallArtefact]:
+    """Compiled small potentials: `artefacts("nequip", "float32", "lammps")`; see small_artefacts.py."""
+    from small_artefacts import make_artefact  # here, so that tests without it need not wait for its imports
+
+    return make_artefact
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Outside Triton's interpreter leave out what needs it, and inside it what Triton has to compile.
+
+    A process has to choose the interpreter before it imports triton. Tests marked "compiled_by_triton"
+    start a process of their own for those marked "interpreted".
+    """
+    absent = "compiled_by_triton" if os.environ.get("TRITON_INTERPRET") == "1" else "interpreted"
+    left_out = [item for item in items if item.get_closest_marker(absent)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allegro.contraction import cpu, reference
+from allegro.contraction import compiled, convolved, cpu, reference
 from allegro.contraction.spec import ContractionSpec, Path
 from nequip.errors import KernelError
 from nequip.kernels.backend import Backend
@@ -12,8 +12,6 @@ from nequip.o3 import Irreps
 from nequip.typing import Float, Tensor
 
 __all__ = ["Backend", "ContractionSpec", "Path", "contract", "environment", "weighted_harmonics"]
-
-BACKENDS: tuple[Backend, ...] = ("auto", "reference", "cpu")
 
 
 def environment(
@@ -40,9 +38,10 @@ def environment(
     """
     _check_harmonics(sh, weight, irreps)
     _check("sh", sh, (edges.center.shape[0], sh.shape[1]), sh)
-    if _chosen(backend, sh) == "cpu":
-        return cpu.environment(sh, weight, edges, irreps)
-    return reference.environment(sh, weight, edges, irreps)
+    chosen = chosen_backend(backend, sh.device.type)
+    if chosen == "reference":
+        return reference.environment(sh, weight, edges, irreps)
+    return convolved.environment(sh, weight, edges, irreps, chosen)
 
 
 def weighted_harmonics(
@@ -54,9 +53,10 @@ def weighted_harmonics(
 ) -> Float[Tensor, "edge component_channel"]:
     """Y ⊗ w of every edge: what `environment` sums, with the same arguments."""
     _check_harmonics(sh, weight, irreps)
-    if _chosen(backend, sh) == "cpu":
-        return cpu.weighted_harmonics(sh, weight, irreps)
-    return reference.weighted_harmonics(sh, weight, irreps)
+    chosen = chosen_backend(backend, sh.device.type)
+    if chosen == "reference":
+        return reference.weighted_harmonics(sh, weight, irreps)
+    return convolved.weighted_harmonics(sh, weight, irreps, chosen)
 
 
 def contract(
@@ -87,17 +87,16 @@ def contract(
     _check("tensors", tensors, (edges.center.shape[0], spec.irreps_in.dim), tensors)
     _check("env", env, (edges.row_ptr.shape[0] - 1, spec.irreps_env.dim), tensors)
     _check("weight", weight, (len(spec.paths), spec.channels), tensors)
-    if _chosen(backend, tensors) == "cpu":
+    chosen = chosen_backend(backend, tensors.device.type)
+    if chosen == "cpu":
         return cpu.contract(tensors, env, weight, edges, spec)
+    if chosen == "triton":
+        from allegro.contraction import triton_operators  # an import that not every machine can do
+
+        return triton_operators.contract(tensors, env, weight, edges, spec)
+    if chosen == "compiled":
+        return compiled.contract(tensors, env, weight, edges, spec)
     return reference.contract(tensors, env, weight, edges, spec)
-
-
-def _chosen(backend: Backend, x: Tensor) -> Backend:
-    if backend not in BACKENDS:
-        raise KernelError(
-            f"Allegro's contraction has no backend {backend!r}: choose one of {', '.join(BACKENDS)}."
-        )
-    return chosen_backend(backend, x.device.type)
 
 
 def _check_harmonics(sh: Tensor, weight: Tensor, irreps: Irreps) -> None:

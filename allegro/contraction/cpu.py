@@ -1,7 +1,4 @@
-"""The contraction in generated C++: `torch.ops.nequip.contract`, one kernel library for each specification.
-
-The environment is a convolution, by the operator that there is for these.
-"""
+"""The contraction in generated C++: `torch.ops.nequip.contract`, a library for each specification."""
 
 from __future__ import annotations
 
@@ -18,10 +15,7 @@ from nequip.kernels.edges import Edges
 from nequip.kernels.native.build import build_library
 from nequip.kernels.native.compiler import INSTRUCTION_SETS, find_compiler, instruction_set
 from nequip.kernels.native.library import CSRC, load_kernel, load_operators
-from nequip.kernels.tensor_product import Path, TensorProductSpec
-from nequip.kernels.tensor_product import cpu as convolution
 from nequip.kernels.tensor_product.cpu import SCALARS
-from nequip.o3 import Irrep, Irreps
 from nequip.typing import Float, Tensor
 
 
@@ -45,43 +39,6 @@ def contract(
         if problem is None:
             raise
         raise KernelError(f"contract: {problem[1]}.") from error
-
-
-def environment(
-    sh: Float[Tensor, "edge component"],
-    weight: Float[Tensor, "edge irrep_channel"],
-    edges: Edges,
-    irreps: Irreps,
-) -> Float[Tensor, "row component_channel"]:
-    """The sum on the CPU: a convolution of ones, one row of them the neighbor of every edge.
-
-    Raises:
-        KernelError: as nequip.kernels.tensor_product.convolve.
-    """
-    spec = environment_spec(irreps)
-    ones = sh.new_ones(1, spec.irreps_in.dim)
-    edges = edges._replace(neighbor=torch.zeros_like(edges.center), transpose=torch.arange(sh.shape[0]))
-    return convolution.convolve(ones, sh, weight, edges, spec)
-
-
-def weighted_harmonics(
-    sh: Float[Tensor, "edge component"], weight: Float[Tensor, "edge irrep_channel"], irreps: Irreps
-) -> Float[Tensor, "edge component_channel"]:
-    """The same with a row for each edge.
-
-    Raises:
-        KernelError: as nequip.kernels.tensor_product.convolve.
-    """
-    each = torch.arange(sh.shape[0])
-    return environment(sh, weight, Edges(each, each, torch.arange(sh.shape[0] + 1), each), irreps)
-
-
-@cache
-def environment_spec(irreps: Irreps) -> TensorProductSpec:
-    """`1 ⊗ Y_l -> Y_l` for every irrep, of which the coefficients are 1."""
-    harmonics = Irreps((1, irrep) for _, irrep in irreps)
-    paths = tuple(Path(0, block, irrep) for block, (_, irrep) in enumerate(irreps))
-    return TensorProductSpec(Irreps([(irreps.terms[0][0], Irrep(0, 1))]), harmonics, paths)
 
 
 @torch.compiler.assume_constant_result

@@ -17,16 +17,11 @@ from typing import Any
 
 import torch
 
-from nequip.errors import KernelError
+from nequip.kernels.operators import Prepare, prepare_nothing
 from nequip.typing import Tensor
 
-Prepare = Callable[[str, torch.dtype], None]
 
-
-def _prepare_nothing(spec: str, dtype: torch.dtype) -> None: ...
-
-
-def register_derivatives(name: str, prepare_second: Prepare = _prepare_nothing) -> None:
+def register_derivatives(name: str, prepare_second: Prepare = prepare_nothing) -> None:
     """Derivatives of `nequip::<name>`, `..._backward` and `..._double_backward`.
 
     Their arguments are (x, y, w), (g, x, y, w) and (a, b, c, g, x, y, w), then tensors of indices, then
@@ -67,18 +62,23 @@ def register_derivatives(name: str, prepare_second: Prepare = _prepare_nothing) 
         torch.library.register_autograd(f"nequip::{name}{suffix}", function, setup_context=keep)
 
 
-def check_devices(operator: str, names: tuple[str, ...], arguments: tuple[Any, ...]) -> None:
-    """One argument on the meta device among others sends a call to its fake function: it must not return.
+def hessian_of(
+    value: Callable[..., Tensor], gradient: Callable[..., tuple[Tensor, ...]]
+) -> Callable[..., tuple[Tensor, ...]]:
+    """The third operator by three calls of each of the others, for a backend that has no more.
 
-    Raises:
-        KernelError: naming the first argument that is elsewhere.
+    It is the gradient, in all four arguments, of `Φ(g, a, y, w) + Φ(g, x, b, w) + Φ(g, x, y, c)`.
     """
-    device = arguments[0].device
-    for name, value in zip(names, arguments, strict=False):
-        if value.device != device:
-            raise KernelError(
-                f"{operator}: {name} is on {value.device}, but {names[0]} is on {device}: move one."
-            )
+
+    def hessian(a: Tensor, b: Tensor, c: Tensor, grad: Tensor, x: Tensor, y: Tensor, w: Tensor, *rest: Any):
+        points = (a, y, w), (x, b, w), (x, y, c)
+        (_, dy, dw), (dx, _, dw_too), (dx_too, dy_too, _) = (
+            gradient(grad, *point, *rest) for point in points
+        )
+        first, second, third = (value(*point, *rest) for point in points)
+        return first + second + third, dx + dx_too, dy + dy_too, dw + dw_too
+
+    return hessian
 
 
 def _of_all(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:

@@ -143,5 +143,5 @@ def test_an_array_of_another_shape_is_named(wrong, name):
 
 def test_a_backend_that_there_is_not_is_refused():
     spec, edges = ContractionSpec.parse(SPECS["one path"]), ring(4)
-    with pytest.raises(KernelError, match="no backend 'triton'"):
-        contract(*arguments(spec, edges), edges, spec=spec, backend="triton")
+    with pytest.raises(KernelError, match="no backend 'tritium'"):
+        contract(*arguments(spec, edges), edges, spec=spec, backend="tritium")

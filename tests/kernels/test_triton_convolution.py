@@ -1,27 +1,21 @@
-"""The convolution's Triton kernels: in Triton's interpreter, compiled for GPUs, and traced.
-
-A process has to choose the interpreter before it imports triton. The tests of what kernels compute are
-skipped outside of it; one test runs them in such a process.
-"""
+"""The convolution's Triton kernels: in Triton's interpreter, compiled for GPUs, and traced."""
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from golden_files import Golden, golden_files
+from triton_processes import compiled, run_interpreted
 
 from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
 from nequip.kernels.tensor_product import TensorProductSpec, convolve, reference, triton
 from nequip.o3 import Irreps
 
+PACKAGE = "nequip.kernels.tensor_product"
 DTYPES = {torch.float64: 1e-13, torch.float32: 3e-6}
 
 
@@ -169,32 +163,20 @@ def test_a_cpu_is_refused():
 
 @pytest.mark.compiled_by_triton
 def test_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-
-
-def compiled(target: str, *problems: tuple[TensorProductSpec, str]) -> list[dict[str, Any]]:
-    """Every kernel, and the registers and memory that it takes."""
-    script = Path(__file__).with_name("compile_triton.py")
-    arguments = [str(word) for problem in problems for word in problem]
-    command = [sys.executable, str(script), target, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    run_interpreted(__file__)
 
 
 @pytest.mark.compiled_by_triton
 @pytest.mark.parametrize("target", ["cuda", "hip"])
 def test_compiles_without_a_gpu(target):
-    kernels = compiled(target, (TINY, "float32"), (TINY, "float64"))
+    kernels = compiled(target, PACKAGE, (TINY, "float32"), (TINY, "float64"))
     assert len({(kernel["dtype"], kernel["kernel"]) for kernel in kernels}) == 12
 
 
 @pytest.mark.compiled_by_triton
 def test_nothing_spills_and_no_memory_is_shared():
     nequip = spec(BOTH.format(32), "0e+1o+2e", BOTH.format(1))
-    for kernel in compiled("cuda", (nequip, "float32")):
+    for kernel in compiled("cuda", PACKAGE, (nequip, "float32")):
         assert (kernel["spilled"], kernel["shared"]) == (0, 0), kernel
 
 

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from itertools import groupby
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from nequip.kernels.compiled_functions import compile_function
 from nequip.kernels.edges import Edges
-from nequip.kernels.native.compiler import find_compiler
-from nequip.kernels.tensor_product import autograd
-from nequip.kernels.tensor_product.autograd import parse
+from nequip.kernels.operators import Functions, define
+from nequip.kernels.tensor_product.autograd import SIGNATURE, parse, register
 from nequip.kernels.tensor_product.layout import PathLayout, path_layouts
 from nequip.kernels.tensor_product.spec import TensorProductSpec
+from nequip.kernels.trilinear import hessian_of
 from nequip.typing import Float, Int, Tensor
 
 
@@ -44,67 +44,25 @@ def prepare() -> None:
 
 @cache
 def _define_operators() -> None:
-    values = "Tensor x, Tensor sh, Tensor weight"
-    along = "Tensor along_x, Tensor along_sh, Tensor along_weight"
-    rest = "Tensor center, Tensor neighbor, Tensor row_ptr, Tensor transpose, str spec"
-    three, four = (", ".join(["Tensor"] * count) for count in (3, 4))
-    operators = {
-        f"conv_compiled({values}, {rest}) -> Tensor": _value,
-        f"conv_compiled_backward(Tensor grad, {values}, {rest}) -> ({three})": _gradient,
-        f"conv_compiled_double_backward({along}, Tensor grad, {values}, {rest}) -> ({four})": _hessian,
-    }
-    for schema, function in operators.items():
-        name, bracket, arguments = schema.partition("(")
-        torch.library.define(f"nequip::{name}", bracket + arguments)
-        torch.library.impl(f"nequip::{name}", ("cpu", "cuda"), function)
-    autograd.register("conv_compiled", prepare_second=lambda spec, dtype: None)
+    define("conv_compiled", SIGNATURE, Functions(_value, _gradient, hessian_of(_value, _gradient)))
+    register("conv_compiled")
 
 
-def _value(
-    x: Tensor,
-    sh: Tensor,
-    weight: Tensor,
-    center: Tensor,
-    neighbor: Tensor,
-    row_ptr: Tensor,
-    transpose: Tensor,
-    spec: str,
-) -> Tensor:
+def _value(x: Tensor, sh: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+    center, neighbor, row_ptr, _, spec = rest
     functions = _functions(spec, x.dtype, x.device)
     sums = functions.value(x, sh, weight, center, neighbor, row_ptr[1:])
     return torch.cat([part.flatten(1) for part in sums], 1).index_select(1, functions.columns.argsort())
 
 
 def _gradient(
-    grad: Tensor,
-    x: Tensor,
-    sh: Tensor,
-    weight: Tensor,
-    center: Tensor,
-    neighbor: Tensor,
-    row_ptr: Tensor,
-    transpose: Tensor,
-    spec: str,
+    grad: Tensor, x: Tensor, sh: Tensor, weight: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
+    center, neighbor, _, _, spec = rest
     functions = _functions(spec, x.dtype, x.device)
     grads = grad.index_select(1, functions.columns).split([k * u for k, u in functions.shapes], dim=1)
     parts = [part.unflatten(1, shape) for part, shape in zip(grads, functions.shapes, strict=True)]
     return functions.gradient(x, sh, weight, center, neighbor, *parts)
-
-
-def _hessian(
-    a: Tensor, b: Tensor, c: Tensor, grad: Tensor, x: Tensor, sh: Tensor, weight: Tensor, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradient of `Φ(g, a, y, w) + Φ(g, x, b, w) + Φ(g, x, y, c)`, by the functions that there are.
-
-    A third one, fused, would take longer to compile than both.
-    """
-    points = (a, sh, weight), (x, b, weight), (x, sh, c)
-    (_, dsh, dweight), (dx, _, dweight_too), (dx_too, dsh_too, _) = (
-        _gradient(grad, *point, *rest) for point in points
-    )
-    first, second, third = (_value(*point, *rest) for point in points)
-    return first + second + third, dx + dx_too, dsh + dsh_too, dweight + dweight_too
 
 
 # ---- What is compiled ---------------------------------------------------------------------------------
@@ -143,8 +101,8 @@ def _functions(text: str, dtype: torch.dtype, device: torch.device) -> _Function
     widths = [mul * irrep.dim for mul, irrep in spec.irreps_in]
     label = sha256(f"{text} {dtype} {device}".encode()).hexdigest()[:16]
     return _Functions(
-        _compile(_value_of(groups, widths), f"conv_{label}", device),
-        _compile(_gradient_of(groups, widths), f"conv_backward_{label}", device),
+        compile_function(_value_of(groups, widths), f"conv_{label}", device),
+        compile_function(_gradient_of(groups, widths), f"conv_backward_{label}", device),
         [(group.path_of.numel(), group.channels) for group in groups],
         columns,
     )
@@ -223,35 +181,3 @@ def _factors(
 def _turn(matrix: Float[Tensor, "edge k i"], feature: Float[Tensor, "edge i u"]) -> Float[Tensor, "edge k u"]:
     """A product and a sum, which fuse with what comes before and after; `torch.bmm` would not."""
     return (matrix.unsqueeze(3) * feature.unsqueeze(1)).sum(2)
-
-
-def _compile(function: Callable[..., Any], name: str, device: torch.device) -> Callable[..., Any]:
-    """A function of arrays of any length, compiled once: at the first call with more than one row of each."""
-    options: dict[str, Any] = {
-        # No product of an edge is worth its memory: compute it again for every reader.
-        "realize_acc_reads_threshold": 1000,
-        "realize_opcount_threshold": 10_000,
-        "unroll_reductions_threshold": 16,  # sums over components: l up to 7
-        "cpp_cache_precompile_headers": False,  # 20 s once, for little later
-    }
-    if device.type == "cpu":
-        # On several threads every element would be summed atomically: on two, ten times slower than on one.
-        options |= {"cpp.threads": 1, "cpp.cxx": (find_compiler().path,)}
-    # Results are kept by code object, at most 8 to each, and what is known of sizes by name: have our own.
-    code = function.__code__.replace(co_name=name)
-    own = FunctionType(code, function.__globals__, name, None, function.__closure__)
-    compiled = torch.compile(own, fullgraph=True, options=options)
-
-    def run(*values: Tensor) -> Any:
-        from torch._dynamo import mark_dynamic, mark_static  # loading it takes a second
-
-        inputs = [value.detach().contiguous() for value in values]
-        with torch.no_grad():
-            if min(len(value) for value in inputs) < 2:  # sizes that would be compiled on their own
-                return function(*inputs)
-            for value in inputs:
-                mark_dynamic(value, 0)
-                mark_static(value, list(range(1, value.dim())))
-            return compiled(*inputs)
-
-    return run

@@ -17,11 +17,11 @@ import torch
 from nequip.kernels.backend import Backend
 from nequip.kernels.dispatch import chosen_backend
 from nequip.kernels.edges import Edges
+from nequip.kernels.operators import check_devices
 from nequip.kernels.tensor_product import convolve, cpu
 from nequip.kernels.tensor_product.autograd import parse
 from nequip.kernels.tensor_product.checks import check_arrays
 from nequip.kernels.tensor_product.spec import TensorProductSpec
-from nequip.kernels.trilinear import check_devices
 from nequip.typing import Float, Tensor
 
 # Columns: what multiplies value, slope, curvature at the left knot and at the right one; rows: powers of t.
@@ -35,16 +35,31 @@ _HERMITE = (
 )
 
 
-class WeightTable(NamedTuple):
-    """Weights at knots; slopes and curvatures are by the position, in which knots are one apart."""
+class Piece(NamedTuple):
+    """Equidistant knots, from one argument to that of the next piece or to the end."""
 
-    knots: Float[Tensor, "knot 3 path_channel"]
     start: float  # argument at the first knot
     step: float  # from one knot to the next
+    first: int  # number of its first knot
+
+
+class WeightTable(NamedTuple):
+    """Weights at knots; slopes and curvatures are by the position, in which knots are one apart.
+
+    Where two pieces meet there are two knots, so that a weight may have a kink there.
+    """
+
+    knots: Float[Tensor, "knot 3 path_channel"]
+    pieces: tuple[Piece, ...]
 
     def position(self, argument: Float[Tensor, " edge"]) -> Float[Tensor, " edge"]:
         """Places between the knots, in float64."""
-        return (argument.double() - self.start) / self.step
+        argument = argument.double()
+        first, *others = self.pieces
+        position = (argument - first.start) / first.step
+        for start, step, knot in others:
+            position = torch.where(argument < start, position, knot + (argument - start) / step)
+        return position
 
 
 def evaluate(

@@ -5,27 +5,16 @@ Every element of every result is written by one program in one order: no atomics
 
 from __future__ import annotations
 
-import linecache
 from functools import cache
-from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
+from nequip.kernels.generated_triton import Kernel, Order, dtype_name, launch, load
 from nequip.kernels.tensor_product.spec import TensorProductSpec
-from nequip.kernels.tensor_product.triton_source import Dtype, KernelSource, Order, triton_sources
+from nequip.kernels.tensor_product.triton_source import triton_sources
 from nequip.typing import Float, Int, Tensor
-
-_DTYPES: dict[torch.dtype, Dtype] = {torch.float32: "float32", torch.float64: "float64"}
-
-
-class Kernel(NamedTuple):
-    """A kernel as Triton's `jit` returns it, and the size of the second axis of its grid."""
-
-    function: Any
-    units: int
 
 
 class Kernels(NamedTuple):
@@ -44,12 +33,8 @@ def kernels(spec: TensorProductSpec, dtype: torch.dtype, order: Order) -> Kernel
     Raises:
         KernelError: for a dtype other than float32 and float64.
     """
-    if dtype not in _DTYPES:
-        raise KernelError(
-            f"backend triton computes in float32 and float64, not in {dtype}: convert the model."
-        )
-    by_grad, by_x, by_edge, tile_edges = triton_sources(spec, _DTYPES[dtype], order)
-    return Kernels(_load(by_grad), _load(by_x), _load(by_edge), tile_edges)
+    by_grad, by_x, by_edge, tile_edges = triton_sources(spec, dtype_name(dtype), order)
+    return Kernels(load(by_grad), load(by_x), load(by_edge), tile_edges)
 
 
 def conv(
@@ -110,7 +95,8 @@ def _by_grad(arrays: dict[str, Tensor], edges: Edges, spec: TensorProductSpec, o
     x, rows = arrays["x"], edges.row_ptr.shape[0] - 1
     out = x.new_empty(rows, spec.irreps_out.dim)
     kernel = kernels(spec, x.dtype, order).by_grad
-    _launch(kernel, rows, {**arrays, "neighbor": edges.neighbor, "row_ptr": edges.row_ptr, "out": out})
+    indices = {"neighbor": edges.neighbor, "row_ptr": edges.row_ptr}
+    launch(kernel, (rows, kernel.units), {**arrays, **indices, "out": out})
     return out
 
 
@@ -119,7 +105,7 @@ def _by_x(arrays: dict[str, Tensor], edges: Edges, spec: TensorProductSpec, orde
     dx = x.new_empty(atoms, spec.irreps_in.dim)
     kernel = kernels(spec, x.dtype, order).by_x
     by_neighbor = {"transpose": edges.transpose, "neighbor_ptr": _neighbor_ptr(edges, atoms)}
-    _launch(kernel, atoms, {**arrays, "center": edges.center, **by_neighbor, "dx": dx})
+    launch(kernel, (atoms, kernel.units), {**arrays, "center": edges.center, **by_neighbor, "dx": dx})
     return dx
 
 
@@ -133,7 +119,7 @@ def _by_edge(
     results = {"dsh": dsh, "dweight": dweight, "num_edges": num_edges}
     indices = {"center": edges.center, "neighbor": edges.neighbor}
     programs = (num_edges + tile_edges - 1) // tile_edges
-    _launch(kernel, programs, {**arrays, **indices, **results})
+    launch(kernel, (programs, kernel.units), {**arrays, **indices, **results})
     return dsh.sum(dim=0), dweight
 
 
@@ -141,22 +127,3 @@ def _neighbor_ptr(edges: Edges, atoms: int) -> Int[Tensor, " atom+1"]:
     """Where in `transpose` the edges to each atom start: `row_ptr` of the transposed graph."""
     neighbor = edges.neighbor[edges.transpose]
     return torch.searchsorted(neighbor, torch.arange(atoms + 1, device=neighbor.device))
-
-
-def _launch(kernel: Kernel, programs: int, arrays: dict[str, Any]) -> None:
-    """Give a kernel those arrays that it names."""
-    if kernel.units == 0:  # no paths, hence nothing to write
-        return
-    chosen = {name: arrays[name] for name in kernel.function.arg_names}
-    given = {name: value.contiguous() if name != "num_edges" else value for name, value in chosen.items()}
-    with torch.accelerator.device_index(chosen["center" if "center" in chosen else "neighbor"].device.index):
-        torch.library.wrap_triton(kernel.function)[(programs, kernel.units)](**given, num_warps=1)
-
-
-def _load(source: KernelSource) -> Kernel:
-    """Run the text as a module. Triton asks `linecache` for the source of its functions."""
-    filename = f"<{source.name} {sha256(source.text.encode()).hexdigest()[:16]}>"
-    linecache.cache[filename] = (len(source.text), None, source.text.splitlines(keepends=True), filename)
-    namespace: dict[str, Any] = {"__name__": __name__}
-    exec(compile(source.text, filename, "exec"), namespace)
-    return Kernel(namespace[source.name], source.units)

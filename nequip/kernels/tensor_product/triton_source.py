@@ -12,14 +12,12 @@ is never inlined, since Triton's compile time grows with the cube of a function'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from nequip.kernels.generated_triton import Dtype, KernelSource, Order, distinct, indent
 from nequip.kernels.tensor_product.layout import PathLayout
 from nequip.kernels.tensor_product.spec import TensorProductSpec
 from nequip.kernels.tensor_product.triton_groups import Group, plan
-
-Order = Literal["first", "second"]
-Dtype = Literal["float32", "float64"]
 
 TILE = {"float32": 128, "float64": 64}  # elements: 16 bytes for each thread, the widest load there is
 MAX_CHANNELS = 32  # of a tile
@@ -38,14 +36,6 @@ TERMS: dict[Order, tuple[Term, ...]] = {
     "first": (Term("x", "sh", "weight"),),
     "second": (Term("a", "sh", "weight"), Term("x", "b", "weight"), Term("x", "sh", "c")),
 }
-
-
-class KernelSource(NamedTuple):
-    """The text of the kernel `name`; `units` is the size of the second axis of its grid."""
-
-    name: str
-    text: str
-    units: int
 
 
 class KernelSources(NamedTuple):
@@ -109,13 +99,13 @@ class _Writer:
             units += blocks * len(group.members)
             functions += ["@triton.jit(noinline=True)"]
             functions += [f"def {name}_{number}({declared}, unit, twin, block):"]
-            functions += [*_indent([*self._channels(group), *body(group)]), "", ""]
+            functions += [*indent([*self._channels(group), *body(group)]), "", ""]
             calls += [f"{'elif' if calls else 'if'} unit < {units}:"]
             calls += [f"    {name}_{number}({declared}, unit, {twin}, {block})"]
         # the number of edges changes from step to step, and must be no reason to compile anew
         decorator = "@triton.jit(do_not_specialize=['num_edges'])" if "num_edges" in arrays else "@triton.jit"
         lines = ["import triton", "import triton.language as tl", "", "", *functions, decorator]
-        lines += [f"def {name}({declared}):", "    unit = tl.program_id(1)", *_indent(calls), ""]
+        lines += [f"def {name}({declared}):", "    unit = tl.program_id(1)", *indent(calls), ""]
         return KernelSource(name, "\n".join(lines), units)
 
     def _sum_by_grad(self, group: Group) -> list[str]:
@@ -165,7 +155,7 @@ class _Writer:
         ]
         for n, path in enumerate(group.paths):
             lines += [*self._weights(group, n, self.terms), *self._gradients(group, n)]
-            for x in _distinct(term.x for term in self.terms):
+            for x in distinct(term.x for term in self.terms):
                 lines += [f"q_{x}_{j} = {self.zeros}" for j in path.harmonics]
                 for i, j, k, value in path.entries:
                     lines += [f"q_{x}_{j} += {value!r} * (grad_{k} * {x}_{i})"]
@@ -196,7 +186,7 @@ class _Writer:
             f"for start in range(first, last, {self.tile_edges}):",
             f"    slot = start + tl.arange(0, {self.tile_edges})[:, None]",
             f"    inside = {self._and_kept(group, 'slot < last')}",
-            *_indent(edge),
+            *indent(edge),
         ]
 
     def _channels(self, group: Group) -> list[str]:
@@ -219,7 +209,7 @@ class _Writer:
 
     def _features(self, group: Group) -> Iterator[str]:
         mask = ", mask=kept, other=0.0" if self._ragged(group) else ""
-        for x in _distinct(term.x for term in self.terms):
+        for x in distinct(term.x for term in self.terms):
             yield f"{x}_at = {x} + (source * {self.spec.irreps_in.dim} + {group.column_in}) + channel"
             for i in group.components_in:
                 yield f"{x}_{i} = tl.load({x}_at + {i * group.mul}{mask})"
@@ -232,14 +222,14 @@ class _Writer:
             yield f"grad_{k} = tl.load(grad_at + {k * path.stride}{mask})"
 
     def _harmonics(self, group: Group, terms: Iterable[Term]) -> Iterator[str]:
-        for sh in _distinct(term.sh for term in terms):
+        for sh in distinct(term.sh for term in terms):
             yield f"{sh}_at = {sh} + edge * {self.spec.irreps_sh.dim}"
             for j in group.harmonics:
                 yield f"{sh}_{j} = tl.load({sh}_at + {j})"
 
     def _weights(self, group: Group, n: int, terms: Iterable[Term]) -> Iterator[str]:
         """Weights of path n; zero beyond the last edge, which is then read again and again."""
-        for w in _distinct(term.weight for term in terms):
+        for w in distinct(term.weight for term in terms):
             address = f"{w} + (edge * {self.spec.num_weights} + {group.column_weight(n)}) + channel"
             yield f"{w}_u = tl.load({address}, mask=inside, other=0.0)"
 
@@ -260,12 +250,4 @@ def _by_harmonics(terms: Iterable[Term]) -> dict[str, list[Term]]:
 
 def _arrays(terms: Iterable[Term]) -> list[str]:
     """Names of the arrays in the terms: features, harmonics, weights."""
-    return _distinct(name for kind in zip(*terms, strict=True) for name in kind)
-
-
-def _distinct(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
-
-
-def _indent(lines: Iterable[str]) -> list[str]:
-    return [f"    {line}" if line else line for line in lines]
+    return distinct(name for kind in zip(*terms, strict=True) for name in kind)

@@ -1,9 +1,10 @@
-"""Compiles all kernels of a convolution for a target, without a GPU, and prints what they take there.
+"""Compiles generated Triton kernels for a target, without a GPU, and prints what they take there.
 
-    python compile_triton.py cuda "2x0e+2x1o|0e+1o|0,0,0e;0,1,1o" float32 [SPEC DTYPE ...]
+    python compile_triton.py cuda nequip.kernels.tensor_product "2x0e+2x1o|0e+1o|0,0,0e;0,1,1o" float32
 
-For each specification and kernel a line of JSON: registers of a thread, bytes of a thread that did not fit
-into them (`spilled`), bytes of shared memory. Triton's compiler needs a process of its own.
+The package tells which kernels; there may be several specifications, each with its dtype. For each
+specification and kernel a line of JSON: registers of a thread, bytes of a thread that did not fit into
+them (`spilled`), bytes of shared memory. Triton's compiler needs a process of its own.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import re
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
 
-from nequip.kernels.tensor_product import TensorProductSpec
-from nequip.kernels.tensor_product.triton import Kernel, kernels
+from nequip.kernels.generated_triton import Kernel
 
 TARGETS = {
     "cuda": GPUTarget("cuda", 90, 32),
@@ -55,11 +56,12 @@ def resources(binary: CompiledKernel) -> dict[str, int]:
     return {"registers": registers, "spilled": spilled, "shared": binary.metadata.shared}
 
 
-def main(target: str, *problems: str) -> None:
+def main(target: str, package: str, *problems: str) -> None:
+    parse, kernels = import_module(f"{package}.autograd").parse, import_module(f"{package}.triton").kernels
     for text, dtype in zip(problems[::2], problems[1::2], strict=True):
-        spec = TensorProductSpec.parse(text)
         for order in ("first", "second"):
-            for kernel in kernels(spec, getattr(torch, dtype), order)[:3]:
+            found = kernels(parse(text), getattr(torch, dtype), order)
+            for kernel in (part for part in found if isinstance(part, Kernel)):
                 binary = compiled(kernel, TARGETS[target], dtype)
                 line = {"spec": text, "dtype": dtype, "kernel": kernel.function.__name__}
                 print(json.dumps(line | resources(binary)), flush=True)
