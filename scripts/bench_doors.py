@@ -49,7 +49,17 @@ SEVENNET = Rival(
     "sevennet_published",
     "peer-sevenn",
     (
-        (TORCH, "e3nn==0.5.6", "ase", "braceexpand", "pyyaml", "tqdm", "scikit-learn", "torch_geometric"),
+        (
+            TORCH,
+            "e3nn==0.5.6",
+            "ase",
+            "braceexpand",
+            "pyyaml",
+            "tqdm",
+            "scikit-learn",
+            "pandas",
+            "torch_geometric",
+        ),
         ("--no-deps", "sevenn==0.13.0"),
     ),
 )
