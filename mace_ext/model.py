@@ -128,10 +128,10 @@ class MACE(Potential):
     def _radial_networks(self) -> list[RadialNetwork]:
         return [network for interaction, _ in self.layers() for network in interaction.networks]
 
-    def tabulate_radial(self, tolerance: float = 1e-8) -> float:
+    def tabulate_radial(self, tolerance: float | None = None) -> float:
         """See Potential; with a transform of lengths there is a table for each pair of elements."""
         self.eval()
-        networks = self._radial_networks()
+        networks, tolerance = self._radial_networks(), tolerance or self.table_tolerance
         if self.radial_embedding.transform is None:
             return tabulate_all(networks, self.radial_embedding.along(bond=0.0), tolerance)
         if len(self.card.type_names) > MOST_ELEMENTS or self.card.per_edge_type_cutoff is not None:

@@ -103,8 +103,6 @@ def main() -> None:
         }
         workers: dict[str, Worker] = {}
         for name, (python, worker) in programs.items():  # in this order: the rival writes the file
-            if name == "ours_tables" and options.dtype == "float64":
-                continue  # calculators take tables in float32 alone
             workers[name] = Worker(python, worker, problem, options.threads)
         check(workers, TOLERANCE[options.dtype])
         times = time_in_turns(workers, options.rounds)

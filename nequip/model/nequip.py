@@ -124,9 +124,10 @@ class NequIP(Potential):
         cutoff = self.cutoff(x).unsqueeze(1)
         return bessel(x) * cutoff * self.radial_scale
 
-    def tabulate_radial(self, tolerance: float = 1e-8) -> float:
+    def tabulate_radial(self, tolerance: float | None = None) -> float:
         """See Potential."""
         self.eval()
+        tolerance = tolerance or self.table_tolerance
         basis = partial(self._basis, bessel=deepcopy(self.bessel).cpu().double())
         return tabulate_all(self._radial_networks(), basis, tolerance, self.cutoff.kinks)
 

@@ -85,11 +85,16 @@ class Potential(nn.Module, ABC):
 
         return convert(self, dtype)
 
-    def tabulate_radial(self, tolerance: float = 1e-8) -> float:
+    @property
+    def table_tolerance(self) -> float:
+        """Error of radial tables unless another is asked for: in float32 below what rounding does anyway."""
+        return 1e-8 if self.card.dtype == "float32" else 1e-11
+
+    def tabulate_radial(self, tolerance: float | None = None) -> float:
         """Put tables of splines in the place of radial networks, for evaluation; the largest error.
 
-        Errors are relative to the largest weight; the default is below the rounding of float32. The
-        weights stay as they are: what is saved has no tables, and `train()` drops them.
+        Errors are relative to the largest weight; None asks for `table_tolerance`. The weights stay as
+        they are: what is saved has no tables, and `train()` drops them.
 
         Raises:
             ModelError: where there are no radial networks, or no table reaches `tolerance`.

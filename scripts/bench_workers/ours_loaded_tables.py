@@ -1,4 +1,4 @@
-"""The same with radial tables, as calculators run it in float32."""
+"""The same with radial tables, which calculators take by default in float32."""
 
 from __future__ import annotations
 
