@@ -21,7 +21,7 @@ import torch
 
 from mace_ext.contraction.points import Point, stack, unstack
 from mace_ext.contraction.spec import SymmetricSpec
-from nequip.kernels.operators import check_devices
+from nequip.kernels.operators import check_devices, is_wanted
 from nequip.typing import Tensor
 
 parse = cache(SymmetricSpec.parse)
@@ -88,12 +88,12 @@ def register_derivatives(name: str, prepare: Prepare = prepare_nothing) -> None:
         (ctx.spec,) = (value for value in inputs if isinstance(value, str))
 
     def backward_value(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        with_weight = _is_wanted(ctx, 1)
+        with_weight = is_wanted(ctx, 1)
         dx, dweight = call_backward(grad, *ctx.saved_tensors, ctx.spec, with_weight)
         return dx, dweight if with_weight else None, None, None
 
     def backward_backward(ctx: Any, a: Tensor | None, b: Tensor | None) -> tuple[Any, ...]:
-        with_weight = _is_wanted(ctx, 2)
+        with_weight = is_wanted(ctx, 2)
         dgrad, dx, dweight = derivative(ctx, [Point(None, a, b)], with_weight)
         return dgrad, dx, dweight, None, None, None
 
@@ -103,7 +103,7 @@ def register_derivatives(name: str, prepare: Prepare = prepare_nothing) -> None:
         along_grad, along_x, along_weight, *_ = ctx.saved_tensors
         along = unstack(along_grad, along_x, along_weight)
         u = Point(g, a, b)
-        dgrad, dx, dweight = derivative(ctx, [*along, u], _is_wanted(ctx, 5))
+        dgrad, dx, dweight = derivative(ctx, [*along, u], is_wanted(ctx, 5))
         touched = along_weight.shape[1] > 0
         each = [derivative(ctx, [*along[:i], u, *along[i + 1 :]], touched) for i in range(len(along))]
         by_grad, by_x, by_weight = zip(*each, strict=True)
@@ -127,15 +127,3 @@ def register_derivatives(name: str, prepare: Prepare = prepare_nothing) -> None:
 
 def _empty_weight(weight: Tensor, wanted: bool) -> Tensor:
     return weight.new_empty(weight.shape[0] if wanted else 0, weight.shape[1])
-
-
-def _is_wanted(ctx: Any, argument: int) -> bool:
-    """Whether the gradient by an argument goes anywhere in this backward pass.
-
-    `needs_input_grad` says what it could serve in any pass; for forces that are the gradient by
-    positions alone, weights would be differentiated for nothing. Of leaves the engine cannot tell.
-    """
-    node = ctx.next_functions[argument][0]
-    if node is None or not node.next_functions:
-        return node is not None
-    return torch._C._will_engine_execute_node(node)  # pyright: ignore[reportPrivateUsage]

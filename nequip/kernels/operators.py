@@ -130,3 +130,15 @@ def _with_signature(function: Callable[..., Any], signature: PythonSignature) ->
 
     operator.__signature__ = signature
     return operator
+
+
+def is_wanted(ctx: Any, argument: int) -> bool:
+    """Whether the gradient by an argument goes anywhere in this backward pass.
+
+    `needs_input_grad` says what it could serve in any pass; for forces that are the gradient by
+    positions alone, weights would be differentiated for nothing. Of leaves the engine cannot tell.
+    """
+    node = ctx.next_functions[argument][0]
+    if node is None or not node.next_functions:
+        return node is not None
+    return torch._C._will_engine_execute_node(node)  # pyright: ignore[reportPrivateUsage]

@@ -13,6 +13,7 @@ import torch
 
 from nequip.kernels.linear.spec import LinearSpec
 from nequip.kernels.native.library import load_operators
+from nequip.kernels.operators import is_wanted
 from nequip.typing import Float, Int, Tensor
 
 
@@ -59,7 +60,7 @@ def prepare() -> None:
         x, weight, types = ctx.saved_tensors
         dx = ops.map_irreps(grad, weight, types, ctx.spec, not ctx.transposed)
         dweight = None
-        if _is_wanted(ctx, 1):
+        if is_wanted(ctx, 1):
             left, right = (grad, x) if ctx.transposed else (x, grad)
             dweight = ops.map_irreps_weight(left, right, types, weight.shape[0], ctx.spec)
         return dx, dweight, None, None, None
@@ -78,15 +79,3 @@ def prepare() -> None:
     torch.library.register_fake("nequip::map_irreps_weight")(fake_weight)
     torch.library.register_autograd("nequip::map_irreps", backward_map, setup_context=keep_map)
     torch.library.register_autograd("nequip::map_irreps_weight", backward_weight, setup_context=keep_weight)
-
-
-def _is_wanted(ctx: Any, argument: int) -> bool:
-    """Whether the gradient by an argument goes anywhere in this backward pass.
-
-    `needs_input_grad` says what it could serve in any pass; for forces that are the gradient by
-    positions alone, weights would be differentiated for nothing. Of leaves the engine cannot tell.
-    """
-    node = ctx.next_functions[argument][0]
-    if node is None or "AccumulateGrad" in node.name():
-        return node is not None
-    return torch._C._will_engine_execute_node(node)  # pyright: ignore[reportPrivateUsage]
