@@ -48,7 +48,7 @@ class AtomicGraph(NamedTuple):
 
     @property
     def num_owned(self) -> int:
-        """Atoms that are centers: all of them, but in a part of a structure that is divided over processes."""
+        """Atoms that are centers: all, but in a part of a structure that is divided over processes."""
         return self.row_ptr.shape[0] - 1
 
     @property
