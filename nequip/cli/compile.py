@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ examples:
 MODEL is anything that nequip.load reads. The file is read back and compared before it is kept.
 `nequip info water.nequip.pt2` prints what it says of itself.
 """
+OWN_TOLERANCE = inf  # --radial-table without a number: that of the model
 TORCHSCRIPT = (
     "--mode torchscript is gone, as TorchScript is from torch: leave --mode out, and use the file with "
     "NequIPCalculator, TorchSim or our LAMMPS plugin, which all read what AOTInductor compiles."
@@ -48,10 +50,10 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--radial-table",
         nargs="?",
         type=_tolerance,
-        const=1e-8,
+        const=OWN_TOLERANCE,
         metavar="TOL",
-        help="splines in the place of radial networks, to this relative error (1e-8; by default in float32 "
-        "alone; off: never)",
+        help="splines in the place of radial networks, to this relative error (1e-8 in float32, where they "
+        "are the default; 1e-11 in float64; off: never)",
     )
     parser.add_argument(
         "--mode", choices=["aotinductor", "torchscript"], default="aotinductor", help="aotinductor"
@@ -77,21 +79,21 @@ def run(options: argparse.Namespace) -> None:
     if options.mode == "torchscript":
         raise ConfigError(TORCHSCRIPT)
     from nequip.export.export import ExportSettings, check_path, export
-    from nequip.interop import load
-    from nequip.model.device import find_device
 
     check_path(options.output)
     start = time.monotonic()
-    potential = load(options.model, find_device(options.device), options.dtype, options.backend, options.head)
-    settings = ExportSettings(options.target, options.radial_table)
+    potential, head = _load(options)
+    own = options.radial_table == OWN_TOLERANCE
+    table = potential.table_tolerance if own else options.radial_table
+    settings = ExportSettings(options.target, table, head)
     card = export(potential, options.output, settings)
     megabytes = options.output.stat().st_size / 1e6
-    table = "exact radial networks"
+    radial = "exact radial networks"
     if card.radial_table_error is not None:
-        table = f"radial tables to {card.radial_table_error:.1g}"
+        radial = f"radial tables to {card.radial_table_error:.1g}"
     print(
         f"{options.output}: {card.architecture} for {card.target} on {card.device} ({card.instruction_set}), "
-        f"{card.dtype}, {table}, {megabytes:.1f} MB, in {time.monotonic() - start:.0f} s; equal to the "
+        f"{card.dtype}, {radial}, {megabytes:.1f} MB, in {time.monotonic() - start:.0f} s; equal to the "
         "original on structures of 1 to 125 atoms."
     )
 

@@ -1,0 +1,1 @@
+"""Potentials as files that run with no Python: what README.md describes."""

@@ -1,0 +1,1 @@
+"""Names under which tools around look for what is in nequip.calculators."""

@@ -1,0 +1,5 @@
+"""See nequip.calculators.ase."""
+
+from nequip.calculators.ase import NequIPCalculator
+
+__all__ = ["NequIPCalculator"]

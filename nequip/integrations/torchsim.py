@@ -1,0 +1,5 @@
+"""See nequip.calculators.torchsim."""
+
+from nequip.calculators.torchsim import NequIPTorchSimCalc
+
+__all__ = ["NequIPTorchSimCalc"]
