@@ -57,7 +57,9 @@ def read_published(path: Path) -> Published:
         if other is not None:
             raise CheckpointError(other)
     elif not start.startswith(PICKLE):
-        raise CheckpointError(f"{'is empty' if not start else 'is not a saved potential'}: give {_KINDS}")
+        raise CheckpointError(
+            f"{'the file is empty' if not start else 'this is not a saved potential'}: give {_KINDS}"
+        )
     return _of_tree(read_torch_file(path))
 
 

@@ -121,7 +121,7 @@ def test_named_set_is_found(model, capsys, tmp_path, monkeypatch):
     ("words", "expected"),
     [
         (["nowhere.nequip", "frames.xyz"], "there is no file nowhere.nequip"),
-        (["frames.xyz", "frames.xyz"], "frames.xyz is not a saved potential"),
+        (["frames.xyz", "frames.xyz"], "frames.xyz: this is not a saved potential"),
         (["MODEL", "frame.xyz"], "there is no file frame.xyz (did you mean 'frames.xyz'?)"),
         (["MODEL", "set:rmd17_ethanl"], "(did you mean 'rmd17_ethanol'?)"),
         (["MODEL", "frames.xyz", "--energy-key", "my_enrgy"], "(did you mean 'my_energy'?)"),
