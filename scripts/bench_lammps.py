@@ -36,6 +36,7 @@ from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.export.artefact import Artefact
 from nequip.interop import from_published
 from nequip.model.potential import Potential
+from nequip.nn.exchange import owners
 from nequip.nn.geometry import edge_geometry
 
 BIN = Path(sys.executable).parent
@@ -122,10 +123,11 @@ def overhead(potential: Potential, model: Path, folder: Path, rounds: int) -> di
     steps: list[float] = []
     calls: list[float] = []
     for _ in range(rounds):
-        artefact.run(inputs)
-        start = time.perf_counter()
-        for _ in range(5):
+        with owners(torch.zeros(0, dtype=torch.int64)):
             artefact.run(inputs)
+            start = time.perf_counter()
+            for _ in range(5):
+                artefact.run(inputs)
         calls.append((time.perf_counter() - start) / 5)
         steps.append(step(atoms, model, folder, steps=10, threads=1))
     call, whole = statistics.median(calls), statistics.median(steps)
