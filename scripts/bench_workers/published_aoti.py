@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nequip.integrations.ase import NequIPCalculator
 from published import load
 from serve import serve
+
+from nequip.integrations.ase import NequIPCalculator
 
 
 def main() -> None:
