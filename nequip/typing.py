@@ -5,7 +5,7 @@ Dimension names used everywhere: atom, edge, graph, component, channel, path, ty
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-__all__ = ["Bool", "Float", "Int", "Tensor"]
+__all__ = ["Bool", "Complex", "Float", "Int", "Tensor"]
