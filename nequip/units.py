@@ -12,3 +12,7 @@ from __future__ import annotations
 COULOMB_CONSTANT = 14.399645
 
 MEV = 1000.0  # meV per eV
+
+# √(eV Å⁻² amu⁻¹) / 2π in THz and in cm⁻¹ (CODATA 2018): frequencies of vibrations.
+THZ = 15.633304
+INVERSE_CM = 521.470898

@@ -15,7 +15,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from nequip.calculators.verlet import VerletList
-from nequip.data.frame import Frame
+from nequip.data.frame import FloatArray, Frame
 from nequip.data.graph import collate
 from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.errors import ModelError
@@ -28,6 +28,8 @@ from nequip.model.checkpoint import convert
 from nequip.model.device import find_device
 from nequip.model.potential import Potential
 from nequip.nn.derivatives import Prediction
+from nequip.phonons import hessian
+from nequip.phonons.copies import MEMORY
 
 Results = dict[str, Any]  # by ASE's property names: floats and numpy arrays
 
@@ -113,6 +115,27 @@ class NequIPCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         graph = self.neighbor_list.graph(_frame(self.atoms), self.device)
         (self.results,) = _results(self.potential(graph), [len(self.atoms)])
+
+    def get_hessian(self, atoms: Atoms | None = None, memory: float = MEMORY) -> FloatArray:
+        """`∂²E/∂x_a ∂x_b` in eV/Å², [3 atoms, 3 atoms], exact; with a cell, at Γ. See nequip.phonons.hessian.
+
+        Args:
+            memory: GB that the derivatives may take.
+
+        Raises:
+            ModelError: for a compiled potential, which has first derivatives alone.
+            DataError: for a structure that the potential cannot take.
+        """
+        atoms = self.atoms if atoms is None else atoms
+        if isinstance(self.potential, CompiledPotential):
+            raise ModelError(
+                "a compiled potential has no second derivatives: make the calculator from the file that was "
+                "compiled."
+            )
+        graph = build_graph(_frame(atoms), self._mapper, self.potential.cutoffs)
+        # the second derivatives of radial tables are not those of the networks: train() drops them
+        exact = deepcopy(self.potential).train().eval()
+        return hessian(exact, graph.to(self.device), memory).cpu().numpy()
 
     def evaluate(self, structures: Iterable[Atoms], batch_size: int = 32) -> list[Results]:
         """Results of many structures, `batch_size` of them in one call of the potential.

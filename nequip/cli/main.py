@@ -33,6 +33,8 @@ COMMANDS = {
     "evaluate": Command("nequip.cli.evaluate", "errors and report of a potential on a data set"),
     "data": Command("nequip.cli.data", "inspect, convert and split data sets, and their statistics"),
     "md": Command("nequip.cli.md", "molecular dynamics with a saved potential"),
+    "phonons": Command("nequip.cli.phonons", "bands, density of states, thermal properties of a crystal"),
+    "vibrations": Command("nequip.cli.vibrations", "normal modes and thermochemistry of a molecule"),
     "convert": Command("nequip.cli.convert", "convert a potential of another package"),
     "compile": Command("nequip.cli.compile", "a saved potential as a file that runs without Python"),
     "info": Command("nequip.cli.info", "what a saved potential says of itself"),
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _without_command(words: list[str]) -> NoReturn:
     """Help, version, or the nearest command to one that does not exist."""
-    listed = "\n".join(f"  {name:10}{command.summary}" for name, command in COMMANDS.items())
+    listed = "\n".join(f"  {name:11}{command.summary}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         "nequip",
         description="Machine-learned interatomic potentials with E(3) symmetry.",
@@ -93,6 +95,16 @@ def convert(argv: Sequence[str] | None = None) -> int:
 def compile(argv: Sequence[str] | None = None) -> int:
     """`nequip-compile ...`."""
     return run("compile", sys.argv[1:] if argv is None else argv, prog="nequip-compile")
+
+
+def phonons(argv: Sequence[str] | None = None) -> int:
+    """`nequip-phonons ...`."""
+    return run("phonons", sys.argv[1:] if argv is None else argv, prog="nequip-phonons")
+
+
+def vibrations(argv: Sequence[str] | None = None) -> int:
+    """`nequip-vibrations ...`."""
+    return run("vibrations", sys.argv[1:] if argv is None else argv, prog="nequip-vibrations")
 
 
 def info(argv: Sequence[str] | None = None) -> int:
