@@ -100,8 +100,8 @@ def main() -> None:
             shutil.copytree(compiled, problem, dirs_exist_ok=True)
         # the rival first: where there are no weights yet, it draws those that all then use
         workers = {name: Worker(python, name, problem, options.threads) for name, python in programs.items()}
-        check(workers)
-        times = time_in_turns(workers, options.rounds)
+        check(workers, TOLERANCE)
+        times = time_in_turns(workers, CASES, options.rounds)
         for worker in workers.values():
             worker.close()
     report(times, options)
@@ -211,21 +211,23 @@ class Worker:
         self.process.wait()
 
 
-def check(workers: dict[str, Worker]) -> None:
+def check(workers: dict[str, Worker], tolerance: float) -> None:
     """No time is reported for programs that do not compute the same forces."""
     forces = {name: np.array(worker.ask("forces")["forces"]) for name, worker in workers.items()}
     published = forces.pop("published")
     for name, others in forces.items():
         error = np.abs(others - published).max() / np.abs(published).max()
         print(f"largest difference of forces, {name} and published: {error:.1e} relative", flush=True)
-        if not error < TOLERANCE:
+        if not error < tolerance:
             raise SystemExit("the programs disagree: no timing")
 
 
-def time_in_turns(workers: dict[str, Worker], rounds: int) -> dict[str, dict[str, list[float]]]:
+def time_in_turns(
+    workers: dict[str, Worker], cases: dict[str, tuple[str, ...]], rounds: int
+) -> dict[str, dict[str, list[float]]]:
     """Seconds of each case by each program; the first round warms up and is not counted."""
     times: dict[str, dict[str, list[float]]] = {}
-    for case, programs in CASES.items():
+    for case, programs in cases.items():
         for turn in range(rounds + 1):
             for name in (name for name in programs if name in workers):
                 time.sleep(PAUSE)

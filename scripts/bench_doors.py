@@ -22,14 +22,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import ase
 import numpy as np
 from ase.build import bulk
-from bench import PAUSE, ROOT, Worker, water_box
+from bench import ROOT, Worker, check, time_in_turns, water_box
 
 TORCH = "torch==2.13.0"
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}  # relative difference of forces
@@ -105,7 +104,7 @@ def main() -> None:
         for name, (python, worker) in programs.items():  # in this order: the rival writes the file
             workers[name] = Worker(python, worker, problem, options.threads)
         check(workers, TOLERANCE[options.dtype])
-        times = time_in_turns(workers, options.rounds)
+        times = time_in_turns(workers, {"evaluate": tuple(workers)}, options.rounds)["evaluate"]
         for worker in workers.values():
             worker.close()
     report(times, len(structure()), options)
@@ -133,33 +132,13 @@ def write_problem(folder: Path, atoms: ase.Atoms, options: argparse.Namespace) -
     return folder
 
 
-def check(workers: dict[str, Worker], tolerance: float) -> None:
-    """No time is reported for programs that do not compute the same forces."""
-    forces = {name: np.array(worker.ask("forces")["forces"]) for name, worker in workers.items()}
-    published = forces.pop("published")
-    for name, others in forces.items():
-        error = np.abs(others - published).max() / np.abs(published).max()
-        print(f"largest difference of forces, {name} and published: {error:.1e} relative", flush=True)
-        if not error < tolerance:
-            raise SystemExit("the programs disagree: no timing")
-
-
-def time_in_turns(workers: dict[str, Worker], rounds: int) -> dict[str, float]:
-    """Median seconds of each program; the first round warms up and is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in workers}
-    for _ in range(rounds + 1):
-        for name, worker in workers.items():
-            time.sleep(PAUSE)
-            times[name].append(worker.ask("evaluate")["seconds"])
-    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
-
-
-def report(times: dict[str, float], num_atoms: int, options: argparse.Namespace) -> None:
+def report(times: dict[str, list[float]], num_atoms: int, options: argparse.Namespace) -> None:
     """A line for each of our programs and, where asked for, an entry of a file."""
     entry: dict[str, object] = {"case": options.case, "dtype": options.dtype, "threads": options.threads}
     entry |= {"processor": platform.processor() or platform.machine(), "atoms": num_atoms}
-    for name, seconds in times.items():
-        each, ratio = 1000 * seconds / num_atoms, times["published"] / seconds
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    for name, seconds in medians.items():
+        each, ratio = 1000 * seconds / num_atoms, medians["published"] / seconds
         entry[f"{name}_ms_per_atom"] = each
         print(f"{options.case} {options.dtype}: {name:12} {each:8.3f} ms per atom, {ratio:6.1f} times")
     if options.output:

@@ -28,7 +28,7 @@ from pathlib import Path
 import ase
 import numpy as np
 import torch
-from ase.data import atomic_masses, atomic_numbers
+from ase.io.lammpsdata import write_lammps_data
 from bench import MODEL, PAUSE, ROOT, Worker, make_peer_environment, water_box, write_problem
 
 from nequip.data.frame import Frame
@@ -155,7 +155,8 @@ def ranks(model: Path, folder: Path, rounds: int) -> dict[str, float]:
 
 def step(atoms: ase.Atoms, model: Path, folder: Path, *, steps: int, threads: int, ranks: int = 1) -> float:
     """Seconds of a step, as LAMMPS tells them, after five that are not counted."""
-    write_data(folder / "structure.data", atoms)
+    with (folder / "structure.data").open("w") as file:
+        write_lammps_data(file, atoms, specorder=list(ELEMENTS), masses=True, units="metal")
     script = SCRIPT.format(plugin=PLUGIN, model=model, elements=" ".join(ELEMENTS), steps=steps)
     (folder / "in.lammps").write_text(script)
     command = [str(BIN / "lmp"), "-log", "none", "-in", "in.lammps"]
@@ -168,19 +169,6 @@ def step(atoms: ase.Atoms, model: Path, folder: Path, *, steps: int, threads: in
         raise SystemExit(f"LAMMPS failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     seconds, count = found[-1]
     return float(seconds) / int(count)
-
-
-def write_data(path: Path, atoms: ase.Atoms) -> None:
-    """A cubic box of water as LAMMPS reads it."""
-    length = float(atoms.cell[0, 0])
-    masses = [f"{n} {atomic_masses[atomic_numbers[element]]}" for n, element in enumerate(ELEMENTS, 1)]
-    rows = [
-        f"{n} {ELEMENTS.index(symbol) + 1} {x!r} {y!r} {z!r}"
-        for n, (symbol, (x, y, z)) in enumerate(zip(atoms.symbols, atoms.positions.tolist(), strict=True), 1)
-    ]
-    bounds = "\n".join(f"0 {length!r} {axis}lo {axis}hi" for axis in "xyz")
-    lines = ["water\n", f"{len(atoms)} atoms\n{len(ELEMENTS)} atom types\n", bounds, "\nMasses\n", *masses]
-    path.write_text("\n".join([*lines, "\nAtoms # atomic\n", *rows]) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from functools import cache
+from functools import cache, partial
 
 import torch
 
 from allegro.contraction.autograd import parse, register
 from allegro.contraction.cpu_source import cpu_source
 from allegro.contraction.spec import ContractionSpec
-from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
-from nequip.kernels.native.build import build_library
-from nequip.kernels.native.compiler import INSTRUCTION_SETS, find_compiler, instruction_set
-from nequip.kernels.native.library import CSRC, load_kernel, load_operators
-from nequip.kernels.tensor_product.cpu import SCALARS
+from nequip.kernels.native.generated import call, provide
+from nequip.kernels.native.library import load_operators
 from nequip.typing import Float, Tensor
 
 
@@ -32,13 +28,7 @@ def contract(
         KernelError: as `prepare`, and for rows of edges that the operator finds wrong.
     """
     prepare(spec.text, tensors.dtype)
-    try:
-        return torch.ops.nequip.contract(tensors, env, weight, edges.row_ptr, spec.text)
-    except RuntimeError as error:
-        problem = re.search(r"\bcontract: (.*)", str(error))
-        if problem is None:
-            raise
-        raise KernelError(f"contract: {problem[1]}.") from error
+    return call("contract", torch.ops.nequip.contract, tensors, env, weight, edges.row_ptr, spec.text)
 
 
 @torch.compiler.assume_constant_result
@@ -60,9 +50,4 @@ def _operators() -> None:
 
 @cache
 def _load(spec: str, dtype: torch.dtype) -> None:
-    if dtype not in SCALARS:
-        raise KernelError(f"backend cpu computes in float32 and float64, not in {dtype}: convert the model.")
-    scalar, size = SCALARS[dtype]
-    source = cpu_source(parse(spec), scalar)
-    path = build_library(source, INSTRUCTION_SETS[instruction_set()], find_compiler(), CSRC)
-    load_kernel(spec, size, path, kind="contraction")
+    provide("contraction", spec, dtype, partial(cpu_source, parse(spec)))

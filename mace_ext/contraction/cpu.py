@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 import torch
@@ -11,10 +10,8 @@ from mace_ext.contraction.autograd import parse, register_derivatives, register_
 from mace_ext.contraction.cpu_source import cpu_source
 from mace_ext.contraction.spec import SymmetricSpec
 from nequip.errors import KernelError
-from nequip.kernels.native.build import build_library
-from nequip.kernels.native.compiler import INSTRUCTION_SETS, find_compiler, instruction_set
-from nequip.kernels.native.library import CSRC, load_kernel, load_operators
-from nequip.kernels.tensor_product.cpu import SCALARS
+from nequip.kernels.native.generated import call, provide
+from nequip.kernels.native.library import load_operators
 from nequip.typing import Float, Int, Tensor
 
 # Derivatives that the operators find kernels for: SYMMETRIC_ORDERS of symmetric_operators.h.
@@ -34,13 +31,8 @@ def contract_symmetric(
     """
     prepare(spec.text, x.dtype)
     alias = weight.view_as(weight)  # no leaf: of these a backward pass cannot tell whether they are wanted
-    try:
-        return torch.ops.nequip.contract_symmetric(x, alias, types, spec.text)
-    except RuntimeError as error:
-        problem = re.search(r"\bcontract_symmetric: (.*)", str(error))
-        if problem is None:
-            raise
-        raise KernelError(f"contract_symmetric: {problem[1]}.") from error
+    operator = torch.ops.nequip.contract_symmetric
+    return call("contract_symmetric", operator, x, alias, types, spec.text)
 
 
 @torch.compiler.assume_constant_result
@@ -64,13 +56,8 @@ def _operators() -> None:
 @cache
 def prepare_order(spec: str, dtype: torch.dtype, order: int, moving: bool) -> None:
     """The same for a derivative along `order` directions, which change weights or not."""
-    if dtype not in SCALARS:
-        raise KernelError(f"backend cpu computes in float32 and float64, not in {dtype}: convert the model.")
     if order >= ORDERS:
         raise KernelError(
             f"backend cpu differentiates an energy {ORDERS + 1} times, not more: choose backend reference."
         )
-    scalar, size = SCALARS[dtype]
-    source = cpu_source(parse(spec), scalar, order, moving)
-    path = build_library(source, INSTRUCTION_SETS[instruction_set()], find_compiler(), CSRC)
-    load_kernel(spec, size, path, kind="symmetric")
+    provide("symmetric", spec, dtype, lambda scalar: cpu_source(parse(spec), scalar, order, moving))

@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from nequip.errors import NequIPError, did_you_mean
@@ -72,44 +72,13 @@ def _without_command(words: list[str]) -> NoReturn:
     parser.error(f"no command is called {name!r}{near}: there are {', '.join(COMMANDS)}.")
 
 
-def train(argv: Sequence[str] | None = None) -> int:
-    """`nequip-train ...`."""
-    return run("train", sys.argv[1:] if argv is None else argv, prog="nequip-train")
+def _entry(name: str) -> Callable[..., int]:
+    """What `nequip-NAME` runs."""
 
+    def command(argv: Sequence[str] | None = None) -> int:
+        return run(name, sys.argv[1:] if argv is None else argv, prog=f"nequip-{name}")
 
-def evaluate(argv: Sequence[str] | None = None) -> int:
-    """`nequip-evaluate ...`."""
-    return run("evaluate", sys.argv[1:] if argv is None else argv, prog="nequip-evaluate")
-
-
-def data(argv: Sequence[str] | None = None) -> int:
-    """`nequip-data ...`."""
-    return run("data", sys.argv[1:] if argv is None else argv, prog="nequip-data")
-
-
-def convert(argv: Sequence[str] | None = None) -> int:
-    """`nequip-convert ...`."""
-    return run("convert", sys.argv[1:] if argv is None else argv, prog="nequip-convert")
-
-
-def compile(argv: Sequence[str] | None = None) -> int:
-    """`nequip-compile ...`."""
-    return run("compile", sys.argv[1:] if argv is None else argv, prog="nequip-compile")
-
-
-def phonons(argv: Sequence[str] | None = None) -> int:
-    """`nequip-phonons ...`."""
-    return run("phonons", sys.argv[1:] if argv is None else argv, prog="nequip-phonons")
-
-
-def vibrations(argv: Sequence[str] | None = None) -> int:
-    """`nequip-vibrations ...`."""
-    return run("vibrations", sys.argv[1:] if argv is None else argv, prog="nequip-vibrations")
-
-
-def info(argv: Sequence[str] | None = None) -> int:
-    """`nequip-info ...`."""
-    return run("info", sys.argv[1:] if argv is None else argv, prog="nequip-info")
+    return command
 
 
 def run(name: str, argv: Sequence[str], prog: str) -> int:
@@ -143,6 +112,11 @@ def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
         return parser.parse_intermixed_args(argv)
     except TypeError:  # a command with commands of its own takes words and options in order
         return parser.parse_args(argv)
+
+
+train, evaluate, data, info = (_entry(name) for name in ("train", "evaluate", "data", "info"))
+convert, compile = _entry("convert"), _entry("compile")
+phonons, vibrations = _entry("phonons"), _entry("vibrations")
 
 
 if __name__ == "__main__":

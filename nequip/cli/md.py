@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nequip.cli.computation import add_computation_options
-from nequip.cli.frames import CACHE, make_folder
+from nequip.cli.frames import make_folder
+from nequip.cli.structures import add_structure_options, open_structure
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from nequip.calculators.dynamics import NVERecord, NVESettings
 
 EXAMPLES = """\
@@ -36,11 +35,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     parser.description = "Molecular dynamics (NVE, velocity Verlet) through ASE: does the energy stay?"
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a .nequip file, or one that nequip-convert reads"
-    )
-    parser.add_argument("structure", metavar="STRUCTURE", help="where to start: a file, or set:NAME")
-    parser.add_argument("--index", type=int, default=0, metavar="N", help="frame of the file (0)")
+    add_structure_options(parser, "STRUCTURE", "where to start")
     parser.add_argument("--temperature", type=float, default=300.0, metavar="K", help="of the start (300)")
     parser.add_argument("--steps", type=int, default=2000, metavar="N", help="(2000)")
     parser.add_argument("--timestep", type=float, default=0.5, metavar="FS", help="in femtoseconds (0.5)")
@@ -48,7 +43,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the velocities (0)")
     parser.add_argument("-o", "--output", type=Path, default=Path("md"), metavar="DIR", help="(md)")
     add_computation_options(parser)
-    parser.add_argument("--cache-dir", default=CACHE, metavar="DIR", help=f"of named sets ({CACHE})")
     parser.set_defaults(run=run)
 
 
@@ -60,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     from nequip.interop import load
 
     settings = _settings(options)
-    atoms = _structure(options)
+    atoms = open_structure(options)
     model = options.model if options.head is None else load(options.model, head=options.head)
     atoms.calc = NequIPCalculator(model, device=options.device, dtype=options.dtype, backend=options.backend)
     if atoms.calc.potential.card.energy_only:
@@ -104,23 +98,6 @@ def _settings(options: argparse.Namespace) -> NVESettings:
         every=options.every,
         seed=options.seed,
     )
-
-
-def _structure(options: argparse.Namespace) -> Atoms:
-    """The frame to start from, without its labels."""
-    from ase import Atoms
-
-    from nequip.data.sources import locate, open_source
-    from nequip.errors import DataError
-
-    source = open_source(locate(options.structure, options.cache_dir))
-    if not -len(source) <= options.index < len(source):
-        raise DataError(
-            f"{source.name} has {len(source)} frames, so there is no frame {options.index}: "
-            f"give --index from 0 to {len(source) - 1}."
-        )
-    frame = source[options.index % len(source)]
-    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
 
 
 def _write(record: NVERecord, settings: NVESettings, folder: Path) -> None:

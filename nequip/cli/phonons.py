@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from nequip.cli.computation import add_computation_options
 from nequip.cli.extras import need
 from nequip.cli.frames import make_folder
-from nequip.cli.structures import add_structure_options, open_calculator, open_structure
+from nequip.cli.structures import (
+    add_rest_options,
+    add_structure_options,
+    open_calculator,
+    open_structure,
+)
 
 if TYPE_CHECKING:
     from nequip.phonons.bands import BandPath
@@ -30,10 +35,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     parser.description = "Phonons of a crystal from exact second derivatives, without supercells."
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a .nequip file, or one that nequip-convert reads"
-    )
-    add_structure_options(parser, "STRUCTURE")
+    add_structure_options(parser, "STRUCTURE", "the crystal")
+    add_rest_options(parser)
     parser.add_argument("--bands", action="store_true", help="along the lines of high symmetry")
     parser.add_argument("--dos", action="store_true", help="density of states, by element too")
     parser.add_argument("--thermal", action="store_true", help="free energy, entropy, heat capacity")

@@ -1,8 +1,9 @@
-"""Opening the structure and the potential that a computation in ASE is about."""
+"""The potential and the structure that a computation in ASE is about: options for them, and opening them."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nequip.cli.frames import CACHE
@@ -13,14 +14,21 @@ if TYPE_CHECKING:
     from nequip.calculators import NequIPCalculator
 
 
-def add_structure_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """Of what, and how close to rest: `name`, `--index`, `--max-force`, `--no-relax`."""
-    parser.add_argument("structure", metavar=name, help="a file, or set:NAME")
+def add_structure_options(parser: argparse.ArgumentParser, name: str, summary: str) -> None:
+    """Which potential, and of what: MODEL, `name`, `--index`, `--cache-dir`."""
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a .nequip file, or one that nequip-convert reads"
+    )
+    parser.add_argument("structure", metavar=name, help=f"{summary}: a file, or set:NAME")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="frame of the file (0)")
+    parser.add_argument("--cache-dir", default=CACHE, metavar="DIR", help=f"of named sets ({CACHE})")
+
+
+def add_rest_options(parser: argparse.ArgumentParser) -> None:
+    """How close to rest, and how much memory second derivatives may take."""
     parser.add_argument("--max-force", type=float, default=1e-3, metavar="F", help="at rest, eV/Å (0.001)")
     parser.add_argument("--no-relax", action="store_true", help="take the structure as it is")
     parser.add_argument("--memory", type=float, default=2.0, metavar="GB", help="for derivatives (2)")
-    parser.add_argument("--cache-dir", default=CACHE, metavar="DIR", help=f"of named sets ({CACHE})")
 
 
 def open_structure(options: argparse.Namespace) -> Atoms:

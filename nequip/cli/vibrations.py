@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from nequip.cli.computation import add_computation_options
 from nequip.cli.frames import make_folder
-from nequip.cli.structures import add_structure_options, open_calculator, open_structure
+from nequip.cli.structures import (
+    add_rest_options,
+    add_structure_options,
+    open_calculator,
+    open_structure,
+)
 
 if TYPE_CHECKING:
     from nequip.phonons.vibrations import Vibrations
@@ -33,10 +38,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     parser.description = "Vibrations of a molecule: frequencies, modes, symmetry, thermochemistry."
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a .nequip file, or one that nequip-convert reads"
-    )
-    add_structure_options(parser, "MOLECULE")
+    add_structure_options(parser, "MOLECULE", "the molecule")
+    add_rest_options(parser)
     parser.add_argument("--temperature", type=float, default=298.15, metavar="K", help="(298.15)")
     parser.add_argument("--pressure", type=float, default=101325.0, metavar="PA", help="(101325)")
     parser.add_argument("--spin", type=float, default=0.0, metavar="S", help="total spin, for entropy (0)")

@@ -15,6 +15,7 @@ from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
 from nequip.kernels.native.build import build_library
 from nequip.kernels.native.compiler import INSTRUCTION_SETS, find_compiler, instruction_set
+from nequip.kernels.native.generated import SCALARS
 from nequip.kernels.native.library import CSRC, load_kernel
 
 DTYPES = {torch.float64: 1e-12, torch.float32: 2e-5}
@@ -171,7 +172,7 @@ def test_every_instruction_set_gives_the_numbers_of_the_reference(instructions, 
         pytest.skip(f"this machine has no {instructions}")
     spec = ContractionSpec.parse("21x0e+21x1o|21x0e+21x1o|21x0e+21x1o")  # of this test alone
     cpu.prepare(spec.text, dtype)
-    scalar, size = cpu.SCALARS[dtype]
+    scalar, size = SCALARS[dtype]
     source = cpu_source(spec, scalar)
     library = build_library(source, INSTRUCTION_SETS[instructions], find_compiler(), CSRC, tmp_path)
     load_kernel(spec.text, size, library, kind="contraction")

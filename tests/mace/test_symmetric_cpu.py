@@ -13,6 +13,7 @@ from mace_ext.contraction.cpu_source import cpu_source
 from nequip.errors import KernelError
 from nequip.kernels.native.build import build_library
 from nequip.kernels.native.compiler import INSTRUCTION_SETS, find_compiler, instruction_set
+from nequip.kernels.native.generated import SCALARS
 from nequip.kernels.native.library import CSRC, load_kernel
 
 DTYPES = {torch.float64: 1e-12, torch.float32: 2e-5}
@@ -156,7 +157,7 @@ def test_every_instruction_set_gives_the_numbers_of_the_reference(instructions, 
         pytest.skip(f"this machine has no {instructions}")
     spec = SymmetricSpec.parse("11x0e+11x1o|2|11x0e+11x1o")  # of this test alone
     cpu.prepare(spec.text, dtype)
-    scalar, size = cpu.SCALARS[dtype]
+    scalar, size = SCALARS[dtype]
     flags, compiler = INSTRUCTION_SETS[instructions], find_compiler()
     for order in (0, 1):
         source = cpu_source(spec, scalar, order, moving=order > 0)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 
-from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
-from nequip.kernels.native.build import build_library
-from nequip.kernels.native.compiler import INSTRUCTION_SETS, find_compiler, instruction_set
-from nequip.kernels.native.library import CSRC, load_kernel, load_operators
+from nequip.kernels.native.generated import call, provide
+from nequip.kernels.native.library import load_operators
 from nequip.kernels.tensor_product import autograd
 from nequip.kernels.tensor_product.autograd import parse
 from nequip.kernels.tensor_product.cpu_source import Order, cpu_source
 from nequip.kernels.tensor_product.spec import TensorProductSpec
 from nequip.typing import Float, Tensor
-
-SCALARS = {torch.float32: ("float", 4), torch.float64: ("double", 8)}
 
 
 def convolve(
@@ -36,22 +29,7 @@ def convolve(
         KernelError: as `prepare`, and for edges that the operator finds wrong.
     """
     prepare(spec.text, x.dtype)
-    return call(torch.ops.nequip.conv, x, sh, weight, *edges, spec.text)
-
-
-def call(operator: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    """The operator's result, its complaints as ours.
-
-    Raises:
-        KernelError: for what it finds wrong with its arguments.
-    """
-    try:
-        return operator(*arguments)
-    except RuntimeError as error:
-        problem = re.search(r"\bconv(_table)?: (.*)", str(error))
-        if problem is None:
-            raise
-        raise KernelError(f"convolve: {problem[2]}.") from error
+    return call("convolve", torch.ops.nequip.conv, x, sh, weight, *edges, spec.text)
 
 
 @torch.compiler.assume_constant_result
@@ -73,9 +51,4 @@ def _operators() -> None:
 
 @cache
 def _load(spec: str, dtype: torch.dtype, order: Order) -> None:
-    if dtype not in SCALARS:
-        raise KernelError(f"backend cpu computes in float32 and float64, not in {dtype}: convert the model.")
-    scalar, size = SCALARS[dtype]
-    source = cpu_source(parse(spec), scalar, order)
-    path = build_library(source, INSTRUCTION_SETS[instruction_set()], find_compiler(), CSRC)
-    load_kernel(spec, size, path)
+    provide("conv", spec, dtype, lambda scalar: cpu_source(parse(spec), scalar, order))

@@ -17,6 +17,7 @@ import torch
 from nequip.kernels.backend import Backend
 from nequip.kernels.dispatch import chosen_backend
 from nequip.kernels.edges import Edges
+from nequip.kernels.native.generated import call
 from nequip.kernels.operators import check_devices
 from nequip.kernels.tensor_product import convolve, cpu
 from nequip.kernels.tensor_product.autograd import parse
@@ -116,7 +117,7 @@ def convolve_tabulated(
     if chosen_backend(backend, x.device.type) == "cpu":
         cpu.prepare(spec.text, x.dtype)
         _register()
-        return cpu.call(torch.ops.nequip.conv_table, x, sh, position, knots, *edges, spec.text)
+        return call("convolve", torch.ops.nequip.conv_table, x, sh, position, knots, *edges, spec.text)
     return convolve(x, sh, evaluate(knots, position), edges, spec=spec, backend=backend)
 
 
