@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import NamedTuple
 
 import torch
 
@@ -22,7 +23,7 @@ from nequip.model.assembly import (
 )
 from nequip.model.axes import TYPES, Axis, WeightAxes
 from nequip.model.card import ModelCard
-from nequip.model.potential import DTYPES, Potential
+from nequip.model.potential import DTYPES, FeatureIrreps, Potential
 from nequip.model.registry import Architecture
 from nequip.nn.geometry import NormalizedLength, edge_geometry
 from nequip.nn.mlp import ScalarMLP
@@ -62,6 +63,15 @@ class AllegroLayer(torch.nn.Module):
         invariant = self.spec.channels  # the first block is 0e
         told, _ = split(tensors, [invariant, tensors.shape[1] - invariant])
         return tensors, self.latent(join([scalars, told]))
+
+
+class _Inputs(NamedTuple):
+    """A graph as the network sees it."""
+
+    on_edges: tuple[Tensor, Tensor, Tensor]  # directions, normalised lengths, pairs of types
+    norm: Float[Tensor, " row"]  # 1/√avg_num_neighbors of each center
+    edges: Edges
+    length: Float[Tensor, " edge"]  # Å
 
 
 class Allegro(Potential):
@@ -105,18 +115,45 @@ class Allegro(Potential):
 
     def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
         """Energy of each atom in eV: a sum over its edges, which know of no other edges than these."""
+        inputs = self._inputs(graph)
+        if self.training:
+            energies, _ = self._local(*inputs.on_edges, inputs.norm, inputs.edges)
+        else:
+            energies = in_pieces(
+                self._local_energies, inputs.edges, on_edges=inputs.on_edges, on_rows=(inputs.norm,)
+            )
+        return self._complete(energies, inputs, graph)
+
+    @property
+    def feature_irreps(self) -> FeatureIrreps:
+        """See Potential; what is added to an atom is added to the first tensors of each of its edges."""
+        specs = [layer.spec for layer in self.layers if isinstance(layer, AllegroLayer)]
+        return FeatureIrreps(specs[0].irreps_in, specs[-1].irreps_in)
+
+    def energies_and_features(
+        self, graph: AtomicGraph, added: Float[Tensor, "atom component_first"] | None = None
+    ) -> tuple[Float[Tensor, " atom"], Float[Tensor, "atom component_last"]]:
+        """See Potential; features are sums over edges."""
+        inputs = self._inputs(graph)
+        energies, tensors = self._local(*inputs.on_edges, inputs.norm, inputs.edges, added)
+        features = tensors.new_zeros(inputs.norm.shape[0], tensors.shape[1])
+        features = features.index_add(0, inputs.edges.center, tensors) * inputs.norm.unsqueeze(1)
+        return self._complete(energies, inputs, graph), features
+
+    def _inputs(self, graph: AtomicGraph) -> _Inputs:
         geometry = edge_geometry(graph)
         x = self.normalized_length(geometry.length, graph)
         pair = graph.types[graph.center] * self.num_types + graph.types[graph.neighbor]
         edges = Edges(graph.center, graph.neighbor, graph.row_ptr, graph.transpose)
-        on_edges, on_rows = (geometry.unit, x, pair), (self.norm[graph.owned_types],)
-        if self.training:
-            energies = self._local_energies(*on_edges, *on_rows, edges)
-        else:
-            energies = in_pieces(self._local_energies, edges, on_edges=on_edges, on_rows=on_rows)
+        return _Inputs((geometry.unit, x, pair), self.norm[graph.owned_types], edges, geometry.length)
+
+    def _complete(
+        self, energies: Float[Tensor, "atom 1"], inputs: _Inputs, graph: AtomicGraph
+    ) -> Float[Tensor, " atom"]:
+        """Scaled, shifted, and with the pair potential."""
         energies = self.scale_shift(energies.squeeze(1), graph.owned_types)
         if self.zbl is not None:
-            energies = energies + self.zbl(graph, geometry.length, x)
+            energies = energies + self.zbl(graph, inputs.length, inputs.on_edges[1])
         return energies
 
     @property
@@ -138,15 +175,35 @@ class Allegro(Potential):
         norm: Float[Tensor, " row"],
         edges: Edges,
     ) -> Float[Tensor, "row 1"]:
-        """The network's energy of each center, from its edges alone; `norm` is 1/√avg_num_neighbors."""
+        return self._local(unit, x, pair, norm, edges)[0]
+
+    def _local(
+        self,
+        unit: Float[Tensor, "edge 3"],
+        x: Float[Tensor, " edge"],
+        pair: Int[Tensor, " edge"],
+        norm: Float[Tensor, " row"],
+        edges: Edges,
+        added: Float[Tensor, "row component_first"] | None = None,
+    ) -> tuple[Float[Tensor, "row 1"], Float[Tensor, "edge component_last"]]:
+        """The energy of each center, from its edges alone, and the tensors that the last layer takes.
+
+        Args:
+            norm: 1/√avg_num_neighbors.
+            added: to the first tensors of the edges of each center.
+        """
         sh = spherical_harmonics(unit, self.l_max).to(self.dtype)
         embedded = self.scalar_embedding(self.radial_embedding(x, pair))
         embedding = self.tensor_embedding(embedded)
         tensors = weighted_harmonics(sh, embedding, irreps=self.irreps_env, backend=self.backend)
+        if added is not None:
+            tensors = tensors + added.index_select(0, edges.center)
         latent = self.first_latent(embedded)
 
+        last = tensors
         scalars, env_weight = split(latent, [self.num_scalars, self.num_env_weights])
         for index, layer in enumerate(self.layers):
+            last = tensors
             env = environment(sh, env_weight, edges, irreps=self.irreps_env, backend=self.backend)
             tensors, latent = layer(tensors, scalars, env * norm.unsqueeze(1), edges)
             if index < len(self.layers) - 1:
@@ -155,7 +212,7 @@ class Allegro(Potential):
 
         energies = self.readout(scalars).double()
         summed = energies.new_zeros(norm.shape[0], 1).index_add(0, edges.center, energies)
-        return summed * norm.unsqueeze(1) / sqrt(2)
+        return summed * norm.unsqueeze(1) / sqrt(2), last
 
 
 def _radial_embedding(config: AllegroConfig, num_types: int) -> BesselEmbedding | SplineEmbedding:

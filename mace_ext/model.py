@@ -19,7 +19,7 @@ from nequip.errors import ModelError
 from nequip.model.assembly import avg_num_neighbors, fresh_weights, make_card, scale_shift
 from nequip.model.axes import TYPES, Axis, WeightAxes
 from nequip.model.card import ModelCard
-from nequip.model.potential import DTYPES, Potential
+from nequip.model.potential import DTYPES, FeatureIrreps, Potential
 from nequip.model.registry import Architecture
 from nequip.nn.geometry import NormalizedLength, edge_geometry
 from nequip.nn.radial_network import RadialNetwork, tabulate_all
@@ -69,6 +69,23 @@ class MACE(Potential):
 
     def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " owned"]:
         """Energy of each atom in eV."""
+        return self.energies_and_features(graph)[0]
+
+    @property
+    def feature_irreps(self) -> FeatureIrreps:
+        """See Potential."""
+        products = [product for _, product in self.layers()]
+        return FeatureIrreps(products[0].spec.irreps_out, products[self._last_equivariant].spec.irreps_out)
+
+    @property
+    def _last_equivariant(self) -> int:
+        """The layer before the last, which gives scalars alone."""
+        return max(len(self.products) - 2, 0)
+
+    def energies_and_features(
+        self, graph: AtomicGraph, added: Float[Tensor, "owned component_first"] | None = None
+    ) -> tuple[Float[Tensor, " owned"], Float[Tensor, "owned component_last"]]:
+        """See Potential."""
         geometry = edge_geometry(graph)
         x = self.normalized_length(geometry.length, graph)
         bond = self.covalent_radii(graph.types[graph.center], graph.types[graph.neighbor])
@@ -79,17 +96,23 @@ class MACE(Potential):
         types = graph.owned_types
         heads = graph.head[graph.batch[: graph.num_owned]]
 
-        h = (self.type_embedding / sqrt(len(self.type_embedding)))[graph.types]
+        h = features = (self.type_embedding / sqrt(len(self.type_embedding)))[graph.types]
         energies = geometry.length.new_zeros(types.shape[0], len(self.heads))
-        for (interaction, product), readout in zip(self.layers(), self.readouts, strict=True):
+        for index, ((interaction, product), readout) in enumerate(
+            zip(self.layers(), self.readouts, strict=True)
+        ):
             message, kept = interaction(h, sh, place, radial, graph)
             h = product(message, kept, types)
+            if index == 0 and added is not None:
+                h = h + added
+            if index == self._last_equivariant:
+                features = h
             energies = energies + readout(h).double()
 
         energies = energies.gather(1, heads.unsqueeze(1)).squeeze(1)
         if self.repulsion is not None:
             energies = energies + self.repulsion(graph, geometry.length, bond)
-        return self.scale_shift(energies, types, heads)
+        return self.scale_shift(energies, types, heads), features
 
     @property
     def energy_shifts(self) -> Float[Tensor, "head type"]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nequip.data.sources import FrameSource, LabelMap
 
-LABELS = ("energy", "forces", "stress", "virial", "weight", "group")
+LABELS = ("energy", "forces", "stress", "virial", "hessian", "weight", "group")
 CACHE = "~/.cache/e3forge"
 
 

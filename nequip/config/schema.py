@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from nequip.kernels.backend import Backend
 from nequip.model.card import DtypeName
@@ -29,6 +29,7 @@ class LabelKeys(Strict):
     forces: str | None = None  # eV/Å
     stress: str | None = None  # eV/Å³
     virial: str | None = None  # eV; read where there is no stress
+    hessian: str | None = None  # eV/Å², 3N times 3N numbers: x, y, z of one atom after the other
     weight: str | None = None  # of the frame in the loss
     group: str | None = None  # what metrics and by-group splits tell frames apart by
 
@@ -49,7 +50,10 @@ class SplitConfig(Strict):
 
 
 class BatchConfig(Strict):
-    """Batches by a count of frames, or filled up to a budget of atoms or edges."""
+    """Batches by a count of frames, or filled up to a budget of atoms or edges.
+
+    Several processes divide each batch among them: numbers are those of all processes together.
+    """
 
     size: int = Field(5, ge=1)  # frames
     max_atoms: int | None = Field(None, ge=1)  # holds instead of size, as does max_edges
@@ -90,11 +94,23 @@ class LossTerm(Strict):
     """One term of the loss; `delta` is where Huber turns from square to linear."""
 
     weight: float = Field(1.0, ge=0)  # of this term in the sum
-    # of the error e: e², |e|, or Huber's; stratified_huber is for forces
-    kind: Literal["mse", "mae", "huber", "stratified_huber"] = "mse"
+    # of the error e: e², |e|, or Huber's; for forces also stratified_huber, and norm: the length of e
+    kind: Literal["mse", "mae", "huber", "stratified_huber", "norm"] = "mse"
     delta: float = Field(0.01, gt=0)  # in the unit of the label
     per_atom: bool = True  # energy only: divide by the number of atoms
     type_weights: dict[str, float] = {}  # forces only: weight by type of atom
+
+
+class HessianTerm(LossTerm):
+    """Products of the Hessian with directions drawn anew in each epoch; errors are those of its elements.
+
+    Each direction costs about as much as energies and forces together. Where its weight is 0, as before the
+    stage that switches it on, nothing is computed.
+    """
+
+    # random: any direction of all atoms together; rows: along one coordinate of one atom
+    directions: Literal["random", "rows"] = "random"
+    num_directions: int = Field(1, ge=1)  # for each frame
 
 
 class LossStage(Strict):
@@ -105,19 +121,43 @@ class LossStage(Strict):
     """
 
     epoch: int = Field(ge=0)  # counted from 0
-    weights: dict[Literal["energy", "forces", "stress"], float]  # of the terms named; the others keep theirs
+    weights: dict[Literal["energy", "forces", "stress", "hessian"], float]  # the terms not named keep theirs
     interpolation: Literal["step", "linear"] = "step"  # step: at once
     # learning rate from the epoch on, where the scheduler comes to rest; None: the scheduler goes on
     lr: float | None = Field(None, gt=0)
 
 
 class LossConfig(Strict):
-    """Energies in eV (per atom by default), forces in eV/Å, stress in eV/Å³."""
+    """Energies in eV (per atom by default), forces in eV/Å, stress in eV/Å³, Hessians in eV/Å²."""
 
     energy: LossTerm | None = LossTerm(weight=1.0)  # None: no such term
     forces: LossTerm | None = LossTerm(weight=1.0)  # None: no such term
     stress: LossTerm | None = None  # None: no such term
+    hessian: HessianTerm | None = None  # None: no such term
     schedule: tuple[LossStage, ...] = ()  # weights that change with the epoch
+
+
+class DensConfig(Strict):
+    """Denoising beside energies and forces: atoms are displaced, and the model finds where they were.
+
+    The potential that is saved has no trace of it.
+    """
+
+    probability: float = Field(0.25, gt=0, le=1)  # that a frame is displaced
+    ratio: float = Field(0.25, gt=0, le=1)  # share of its atoms that are
+    # Å, standard deviation of displacements; two numbers: one between them for each frame, by its logarithm
+    sigma: float | tuple[float, float] = 0.05
+    encode_forces: bool = True  # tell the model the forces that displaced atoms had
+    weight: float = Field(5.0, ge=0)  # in the loss, of the length of the error, in units of sigma
+    schedule: Literal["linear", "constant"] = "linear"  # linear: the weight falls to 0 at trainer.max_epochs
+
+    @field_validator("sigma")
+    @classmethod
+    def _positive_and_ascending(cls, sigma: float | tuple[float, float]) -> float | tuple[float, float]:
+        low, high = sigma if isinstance(sigma, tuple) else (sigma, sigma)
+        if not 0 < low <= high:
+            raise ValueError("sigma has to be above 0, and of two numbers the smaller first")
+        return sigma
 
 
 class OptimizerConfig(Strict):
@@ -151,11 +191,14 @@ class TrainConfig(Strict):
     """What is minimized, and how."""
 
     loss: LossConfig = LossConfig()  # what is minimized
+    dens: DensConfig | None = None  # denoising as a further task; None: none
     optimizer: OptimizerConfig = OptimizerConfig()  # how
     scheduler: SchedulerConfig | None = None  # of the learning rate; None: constant
     freeze: tuple[str, ...] = ()  # names of weights that stay as they are, with * for any part of a name
     ema_decay: float | None = Field(0.99, gt=0, lt=1)  # None: no moving average
     gradient_clip: float | None = Field(None, gt=0)  # norm
+    # by torch.compile: a minute or more once, for steps that take about half the time; not with loss.hessian
+    compile: bool = False
     early_stopping: EarlyStoppingConfig | None = None  # None: train for all of trainer.max_epochs
     monitor: str = "val/loss"  # what makes a checkpoint the best
 
@@ -181,9 +224,9 @@ class TrainerConfig(Strict):
         None, pattern=r"^\d+:\d\d:\d\d:\d\d$", description="a time as DD:HH:MM:SS or null"
     )
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"  # as in Lightning
-    devices: int | Literal["auto"] = 1  # how many; auto: all there are
+    devices: int | Literal["auto"] = 1  # how many on each machine, a process for each; auto: all there are
     num_nodes: int = Field(1, ge=1)  # machines
-    strategy: str = "auto"  # as in Lightning; ddp for several devices
+    strategy: str = "auto"  # as in Lightning; several devices train with ddp
     check_val_every_n_epoch: int = Field(1, ge=1)  # epochs between two validations
     logging: LoggingConfig = LoggingConfig()  # what is written and shown
     report: bool = True  # draw report.html when training has ended
@@ -228,11 +271,15 @@ class RunConfig(Strict):
     def _labels_are_predicted(self) -> RunConfig:
         loss = self.train.loss
         energy_only = isinstance(self.model, ModelConfig) and self.model.energy_only
-        if energy_only and (loss.forces or loss.stress):
+        if energy_only and (loss.forces or loss.stress or loss.hessian):
             raise ValueError(
-                "model.energy_only leaves no forces or stress to train on: "
-                "set train.loss.forces=null train.loss.stress=null, or drop energy_only"
+                "model.energy_only leaves no forces, stress or Hessian to train on: set "
+                "train.loss.forces=null train.loss.stress=null train.loss.hessian=null, or drop energy_only"
             )
-        if not (loss.energy or loss.forces or loss.stress):
-            raise ValueError("train.loss has no term: keep at least one of energy, forces, stress")
+        if self.train.compile and self.train.dens:
+            raise ValueError(
+                "train.compile is for energies, forces and stress, not for train.dens: leave one of them out"
+            )
+        if not (loss.energy or loss.forces or loss.stress or loss.hessian):
+            raise ValueError("train.loss has no term: keep at least one of energy, forces, stress, hessian")
         return self

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -54,8 +54,8 @@ class GraphBatchSampler(Sampler[list[int]]):
     Every frame that the data set draws for an epoch comes once. A frame above the budget gets a batch of
     its own. `len` counts the batches of the whole epoch, wherever it was started.
 
-    Among `world_size` processes, batches are dealt out in turn; where they do not come out even, the
-    first ones are repeated so that all processes take as many steps.
+    Each of `world_size` processes gets a share of every batch, with about as many edges as the others; the
+    batches themselves do not depend on how many processes there are. A share may be empty.
     """
 
     def __init__(
@@ -77,11 +77,15 @@ class GraphBatchSampler(Sampler[list[int]]):
         self._start = 0
         self._costs, self._budget = _costs(dataset, limits)
         self._batches: tuple[int, list[list[int]]] | None = None  # of one epoch
+        # A frame without edges is work too.
+        self._edges = dataset.num_edges() + 1 if world_size > 1 else np.zeros(0, dtype=np.int64)
+        self._mean_load = self._peak_load = 0.0  # edges of all batches dealt so far, of one process
 
     def set_epoch(self, epoch: int) -> None:
         """The next pass is that of `epoch`; one that differs from the last starts at its first batch."""
         if epoch != self.epoch:
             self.epoch, self._start = epoch, 0
+            self._mean_load = self._peak_load = 0.0
 
     def start_at(self, batch: int) -> None:
         """Passes of this epoch leave out its first `batch` batches, as a run resumed in mid-epoch does."""
@@ -91,11 +95,17 @@ class GraphBatchSampler(Sampler[list[int]]):
         return len(self._of_epoch())
 
     def __iter__(self) -> Iterator[list[int]]:
-        yield from self._of_epoch()[self._start :]
+        for batch in self._of_epoch()[self._start :]:
+            yield batch if self.world_size == 1 else self._share(batch)
+
+    @property
+    def idle_fraction(self) -> float:
+        """Share of this epoch that processes wait for the one with the most edges in its part of a batch."""
+        return 1 - self._mean_load / self._peak_load if self._peak_load else 0.0
 
     def _of_epoch(self) -> list[list[int]]:
         if self._batches is None or self._batches[0] != self.epoch:
-            self._batches = (self.epoch, self._deal(self._cut(self._order())))
+            self._batches = (self.epoch, self._cut(self._order()))
         return self._batches[1]
 
     def _order(self) -> IntArray:
@@ -117,9 +127,17 @@ class GraphBatchSampler(Sampler[list[int]]):
             left = left - cost
         return batches
 
-    def _deal(self, batches: list[list[int]]) -> list[list[int]]:
-        steps = math.ceil(len(batches) / self.world_size)
-        return [batches[(step * self.world_size + self.rank) % len(batches)] for step in range(steps)]
+    def _share(self, batch: list[int]) -> list[int]:
+        """Largest frames first, each to the process with the fewest edges so far; then in the old order."""
+        edges = self._edges[batch]
+        loads = [(0, rank) for rank in range(self.world_size)]
+        owner = np.zeros(len(batch), dtype=np.int64)
+        for place in np.argsort(-edges, kind="stable").tolist():
+            load, owner[place] = loads[0]
+            heapq.heapreplace(loads, (load + int(edges[place]), loads[0][1]))
+        self._mean_load += sum(load for load, _ in loads) / self.world_size
+        self._peak_load += max(loads)[0]
+        return [batch[place] for place in np.flatnonzero(owner == self.rank).tolist()]
 
 
 def _costs(dataset: Frames, limits: BatchLimits) -> tuple[IntArray, IntArray]:

@@ -14,10 +14,19 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from nequip.data.draws import Draws
 from nequip.data.frame import Frame
 from nequip.data.graph import AtomicGraph
 from nequip.data.neighbor_cache import NeighborCache, NeighborCacheWriter, open_neighbor_cache
-from nequip.data.neighbors import Cutoffs, IntArray, Neighbors, TypeMapper, build_graph, find_neighbors
+from nequip.data.neighbors import (
+    Cutoffs,
+    IntArray,
+    Neighbors,
+    TypeMapper,
+    atoms_overlap,
+    build_graph,
+    find_neighbors,
+)
 from nequip.data.sources import FrameSource, frame_name
 
 logger = logging.getLogger(__name__)
@@ -77,6 +86,8 @@ class GraphDataset(Dataset[AtomicGraph]):
         self._group_index = {name: number for number, name in enumerate(self.groups)}
         self._cache_folder = None if cache_dir is None else cache_dir / self._cache_name()
         self._cache: NeighborCache | None = None
+        self._draws: Draws | None = None
+        self._epoch = torch.zeros((), dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -84,22 +95,57 @@ class GraphDataset(Dataset[AtomicGraph]):
     def __getitem__(self, position: int) -> AtomicGraph:
         index = int(self.indices[position])
         frame = self.source[index]
-        graph = build_graph(
+        neighbors = None if self._cache is None else self._cache[position]
+        make = self._graph if self._draws is None else self._drawn
+        return self.role.apply(make(frame, neighbors, index))
+
+    def _graph(self, frame: Frame, neighbors: Neighbors | None, index: int) -> AtomicGraph:
+        return build_graph(
             frame,
             self.mapper,
             self.cutoffs,
-            neighbors=None if self._cache is None else self._cache[position],
+            neighbors=neighbors,
             group=self._group_index.get(frame.group, 0),
             index=index,
             where=frame_name(self.source, index),
         )
-        return self.role.apply(graph)
+
+    def _drawn(self, frame: Frame, neighbors: Neighbors | None, index: int) -> AtomicGraph:
+        """The graph of a frame with what this epoch draws of it."""
+        draws = self._draws
+        assert draws is not None
+        rng = draws.rng(int(self._epoch), index)
+        labels: dict[str, torch.Tensor] = {}
+        if draws.noise is not None:
+            moved, noise = draws.noise.apply(frame, rng)
+            if moved is not frame and atoms_overlap(moved):
+                noise[:] = np.nan
+            elif moved is not frame:
+                frame, neighbors = moved, None
+            labels["noise"] = torch.tensor(noise)
+        if draws.directions is not None:
+            directions, products = draws.directions.draw(frame, rng)
+            labels |= {"directions": torch.tensor(directions), "products": torch.tensor(products)}
+        graph = self._graph(frame, neighbors, index)
+        return graph._replace(labels=graph.labels._replace(**labels))
 
     def in_role(self, role: FrameRole) -> GraphDataset:
         """The same frames in another role."""
         other = copy.copy(self)
         other.role = role
         return other
+
+    def with_draws(self, draws: Draws) -> GraphDataset:
+        """The same frames, of which something is drawn anew in every epoch."""
+        other = copy.copy(self)
+        other._draws = draws
+        # where workers that outlive an epoch see it too
+        other._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        return other
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw what belongs to `epoch` from now on."""
+        self._epoch.fill_(epoch)
 
     def draw(self, generator: np.random.Generator) -> IntArray:
         """The positions that an epoch takes, in its order: all of them."""
@@ -108,7 +154,8 @@ class GraphDataset(Dataset[AtomicGraph]):
     def identity(self) -> dict[str, str]:
         """What the graphs depend on."""
         frames = hashlib.sha256(self.indices.tobytes()).hexdigest()
-        return {"source": self.source.fingerprint(), "frames": frames, "role": repr(self.role)}
+        drawn = {} if self._draws is None else {"draws": repr(self._draws)}
+        return {"source": self.source.fingerprint(), "frames": frames, "role": repr(self.role), **drawn}
 
     def num_atoms(self) -> IntArray:
         """Atoms of every frame."""

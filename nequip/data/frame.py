@@ -24,6 +24,7 @@ class Frame:
     energy: float | None = None  # eV
     forces: FloatArray | None = None  # [atom, 3] eV/Å
     stress: FloatArray | None = None  # [3, 3] eV/Å³
+    hessian: FloatArray | None = None  # [coordinate, coordinate] eV/Å², symmetric
     weight: float = 1.0
     group: str = ""  # what metrics and by-group splits tell frames apart by
 

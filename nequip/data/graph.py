@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -10,7 +10,10 @@ from nequip.typing import Float, Int, Tensor
 
 
 class Labels(NamedTuple):
-    """Reference values of a batch; what is missing is NaN, so that shapes never depend on the data."""
+    """Reference values of a batch; what is missing is NaN, so that shapes never depend on the data.
+
+    What training draws (nequip.data.draws) is None where it does not: for all frames of a data set or none.
+    """
 
     energy: Float[Tensor, " graph"]  # eV, total
     forces: Float[Tensor, "atom 3"]  # eV/Å
@@ -18,6 +21,16 @@ class Labels(NamedTuple):
     weight: Float[Tensor, " graph"]  # weight of the frame in the loss, 1 by default
     group: Int[Tensor, " graph"]  # index into the data set's group names, 0 by default
     index: Int[Tensor, " graph"]  # pyright: ignore[reportIncompatibleMethodOverride]  # position in its source
+    noise: Float[Tensor, "atom 3"] | None = None  # ε of displacements σ ε; NaN for atoms left alone
+    directions: Float[Tensor, "atom direction 3"] | None = None  # unit vectors of all atoms of a structure
+    products: Float[Tensor, "atom direction 3"] | None = None  # of the Hessian with them, eV/Å²
+
+    def to(self, device: torch.device | str) -> Labels:
+        """The same labels with every tensor on `device`."""
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device) for name, value in self._asdict().items()
+        }
+        return Labels(**moved)
 
 
 class AtomicGraph(NamedTuple):
@@ -67,7 +80,7 @@ class AtomicGraph(NamedTuple):
     def to(self, device: torch.device | str) -> AtomicGraph:
         """The same graph with every tensor on `device`."""
         moved = {name: value.to(device) for name, value in self._asdict().items() if name != "labels"}
-        return AtomicGraph(**moved, labels=Labels(*(value.to(device) for value in self.labels)))
+        return AtomicGraph(**moved, labels=self.labels.to(device))
 
 
 def collate(graphs: list[AtomicGraph]) -> AtomicGraph:
@@ -94,8 +107,15 @@ def collate(graphs: list[AtomicGraph]) -> AtomicGraph:
         cell=torch.cat([graph.cell for graph in graphs]),
         batch=_shifted([graph.batch for graph in graphs], number),
         head=torch.cat([graph.head for graph in graphs]),
-        labels=Labels(*(torch.cat(values) for values in zip(*(g.labels for g in graphs), strict=True))),
+        labels=_join_labels([graph.labels for graph in graphs]),
     )
+
+
+def _join_labels(labels: list[Labels]) -> Labels:
+    joined: dict[str, Any] = {}
+    for name, first in labels[0]._asdict().items():
+        joined[name] = None if first is None else torch.cat([getattr(each, name) for each in labels])
+    return Labels(**joined)
 
 
 def _offsets(sizes: list[int]) -> list[int]:

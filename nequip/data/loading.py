@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nequip.data.batching import GraphBatchSampler
@@ -11,11 +14,35 @@ from nequip.data.graph import AtomicGraph, collate
 def make_loader(
     dataset: Dataset[AtomicGraph], sampler: GraphBatchSampler, num_workers: int = 0
 ) -> DataLoader[AtomicGraph]:
-    """Batches as one `AtomicGraph` each; the same whatever `num_workers` is."""
+    """Batches as one `AtomicGraph` each; the same whatever `num_workers` is.
+
+    Where a batch has fewer frames than there are processes, some get a `blank` one, so that all take
+    every step.
+    """
     return DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=num_workers,
-        collate_fn=collate,
+        collate_fn=partial(_collate, dataset),
         persistent_workers=num_workers > 0,
     )
+
+
+def blank(graph: AtomicGraph) -> AtomicGraph:
+    """The structure without a label, at no place of the source: it adds nothing to losses and errors."""
+    labels = graph.labels
+    unknown = {
+        name: torch.full_like(value, torch.nan)
+        for name, value in labels._asdict().items()
+        if value is not None and value.is_floating_point() and name not in ("weight", "directions")
+    }
+    return graph._replace(labels=labels._replace(index=torch.full_like(labels.index, -1), **unknown))
+
+
+def is_blank(graph: AtomicGraph) -> bool:
+    """Whether a batch is one that `blank` made."""
+    return bool((graph.labels.index < 0).all())
+
+
+def _collate(dataset: Dataset[AtomicGraph], graphs: list[AtomicGraph]) -> AtomicGraph:
+    return collate(graphs or [blank(dataset[0])])

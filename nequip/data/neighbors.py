@@ -136,6 +136,15 @@ def check_overlap(
         )
 
 
+def atoms_overlap(frame: Frame) -> bool:
+    """Whether two atoms are so close that `find_neighbors` refuses the frame."""
+    try:
+        find_neighbors(frame, np.zeros_like(frame.numbers), Cutoffs(OVERLAP))
+    except DataError:
+        return True
+    return False
+
+
 def _search_box(frame: Frame, r_max: float, where: str) -> FloatArray:
     """A box to search in as if it were periodic in all three directions.
 

@@ -42,6 +42,11 @@ class ReplayDataset(Dataset[AtomicGraph]):
         """Edges of every frame."""
         return np.concatenate([self.new.num_edges(), self.old.num_edges()])
 
+    def start_epoch(self, epoch: int) -> None:
+        """Both parts draw what belongs to `epoch` from now on."""
+        self.new.start_epoch(epoch)
+        self.old.start_epoch(epoch)
+
     def draw(self, generator: np.random.Generator) -> IntArray:
         """The positions that an epoch takes, in its order."""
         old = generator.choice(len(self.old), self.num_drawn, replace=False)

@@ -42,6 +42,7 @@ class Statistics:
     forces_rms: float | None  # eV/Å: over all components
     per_type_forces_rms: dict[str, float] | None
     singular: str = ""  # why the shifts are not those of least squares, where they are not
+    num_hessians: int = 0  # frames with a Hessian
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
@@ -89,6 +90,7 @@ def _gather(type_names: tuple[str, ...], counts: _Counts, energies: EnergyFit, f
         forces_rms=forces.rms(),
         per_type_forces_rms=named(forces.per_type_rms()) if forces.atoms.any() else None,
         singular=singular,
+        num_hessians=counts.hessians,
     )
 
 
@@ -96,7 +98,7 @@ class _Counts:
     """Atoms and edges by the type of the center."""
 
     def __init__(self, num_types: int):
-        self.frames = self.stresses = 0
+        self.frames = self.stresses = self.hessians = 0
         self.atoms = np.zeros(num_types, dtype=np.int64)
         self.edges = np.zeros(num_types, dtype=np.int64)
         self.shortest = float("inf")
@@ -107,6 +109,7 @@ class _Counts:
         frame, neighbors = scanned.frame, scanned.neighbors
         self.frames += 1
         self.stresses += frame.stress is not None
+        self.hessians += frame.hessian is not None
         self.atoms += np.bincount(scanned.types, minlength=len(self.atoms))
         self.edges += np.bincount(scanned.types[neighbors.center], minlength=len(self.atoms))
         if len(neighbors.center):

@@ -20,7 +20,7 @@ from nequip.model.assembly import (
 from nequip.model.axes import TYPES, Axis, WeightAxes
 from nequip.model.card import ModelCard
 from nequip.model.nequip_config import PRESETS, NequIPConfig
-from nequip.model.potential import DTYPES, Potential
+from nequip.model.potential import DTYPES, FeatureIrreps, Potential
 from nequip.model.registry import Architecture
 from nequip.nn.convolution import InteractionLayer, LayerShape
 from nequip.nn.geometry import NormalizedLength, edge_geometry
@@ -79,6 +79,23 @@ class NequIP(Potential):
 
     def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
         """Energy of each atom in eV."""
+        return self.energies_and_features(graph)[0]
+
+    @property
+    def feature_irreps(self) -> FeatureIrreps:
+        """See Potential."""
+        layers = self._interactions()
+        return FeatureIrreps(layers[0].irreps_out, layers[self._last_equivariant].irreps_out)
+
+    @property
+    def _last_equivariant(self) -> int:
+        """The layer before the last, which gives scalars alone."""
+        return max(len(self.layers) - 2, 0)
+
+    def energies_and_features(
+        self, graph: AtomicGraph, added: Float[Tensor, "atom component_first"] | None = None
+    ) -> tuple[Float[Tensor, " atom"], Float[Tensor, "atom component_last"]]:
+        """See Potential."""
         geometry = edge_geometry(graph)
         x = self.normalized_length(geometry.length, graph)
         tabulated = all(network.table is not None for network in self._radial_networks())
@@ -86,14 +103,18 @@ class NequIP(Potential):
         direction = geometry.unit * geometry.length.unsqueeze(1) if self.solid else geometry.unit
         sh = spherical_harmonics(direction, self.l_max).to(self.dtype)
 
-        h = self.type_embedding[graph.types]
-        for layer in self.layers:
+        h = features = self.type_embedding[graph.types]
+        for index, layer in enumerate(self.layers):
             h = layer(h, sh, x, radial, graph, self.type_embedding)
+            if index == 0 and added is not None:
+                h = h + added
+            if index == self._last_equivariant:
+                features = h
 
         energies = self.scale_shift(self.readout(h).squeeze(1), graph.owned_types)
         if self.zbl is not None:
             energies = energies + self.zbl(graph, geometry.length, x)
-        return energies
+        return energies, features
 
     @property
     def energy_shifts(self) -> Float[Tensor, "head type"]:

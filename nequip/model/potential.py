@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,9 +16,17 @@ from nequip.kernels.backend import Backend
 from nequip.model.axes import WeightAxes
 from nequip.model.card import ModelCard
 from nequip.nn.derivatives import Prediction, differentiate, energy_only
+from nequip.o3 import Irreps
 from nequip.typing import Float, Tensor
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class FeatureIrreps(NamedTuple):
+    """What atoms know of themselves within a network."""
+
+    first: Irreps  # behind the first layer, where something may be added
+    last: Irreps  # where they have more than scalars for the last time
 
 
 class Potential(nn.Module, ABC):
@@ -41,6 +50,28 @@ class Potential(nn.Module, ABC):
     @abstractmethod
     def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " owned"]:
         """Energy of each owned atom in eV, float64; differentiable in `positions`, `cell` and `shift`."""
+
+    @property
+    def feature_irreps(self) -> FeatureIrreps:
+        """Of the features in `energies_and_features`.
+
+        Raises:
+            ModelError: for an architecture that gives none.
+        """
+        raise ModelError(f"{self.card.architecture} gives no features of atoms: choose another architecture.")
+
+    def energies_and_features(
+        self, graph: AtomicGraph, added: Float[Tensor, "owned component_first"] | None = None
+    ) -> tuple[Float[Tensor, " owned"], Float[Tensor, "owned component_last"]]:
+        """Atomic energies in eV, and the last equivariant features of atoms, of `feature_irreps.last`.
+
+        Args:
+            added: to the features behind the first layer, of `feature_irreps.first`: more to know of an atom.
+
+        Raises:
+            ModelError: for an architecture that gives no features.
+        """
+        raise ModelError(f"{self.card.architecture} gives no features of atoms: choose another architecture.")
 
     @property
     def heads(self) -> tuple[str, ...]:

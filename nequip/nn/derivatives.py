@@ -21,6 +21,8 @@ class Prediction(NamedTuple):
     forces: Float[Tensor, "atom 3"] | None  # eV/Å
     stress: Float[Tensor, "graph 3 3"] | None  # eV/Å³, positive under tension; NaN without a cell
     virial: Float[Tensor, "graph 3 3"] | None  # eV
+    products: Float[Tensor, "atom direction 3"] | None = None  # of the Hessian with directions, eV/Å²
+    noise: Float[Tensor, "atom 3"] | None = None  # displacements of atoms, in units of their deviation
 
 
 def differentiate(atomic_energies: AtomicEnergies, graph: AtomicGraph, *, create_graph: bool) -> Prediction:

@@ -71,6 +71,12 @@ class GraphDataModule(pl.LightningDataModule):
         assert self._sampler is not None
         return len(self._sampler)
 
+    @property
+    def idle_fraction(self) -> float:
+        """Share of this epoch that processes wait for the one with the most edges in its part of a batch."""
+        assert self._sampler is not None
+        return self._sampler.idle_fraction
+
     def identity(self) -> dict[str, Any]:
         """What the order of the training batches depends on."""
         return {**self.train_set.identity(), "seed": self._seed, **self._batch.model_dump()}
@@ -78,6 +84,7 @@ class GraphDataModule(pl.LightningDataModule):
     def start_epoch(self, epoch: int, batch: int = 0) -> None:
         """The next pass over the training batches is that of `epoch`, from its batch number `batch`."""
         self._epoch, self._first_batch = epoch, batch
+        self.train_set.start_epoch(epoch)
         if self._sampler is not None:
             self._sampler.set_epoch(epoch)
             self._sampler.start_at(batch)

@@ -8,6 +8,7 @@ import torch
 
 from nequip.data.graph import AtomicGraph
 from nequip.errors import TrainingError
+from nequip.train import ranks
 from nequip.typing import Float, Tensor
 
 # How the allocators of torch say it; on a CPU it is a plain RuntimeError.
@@ -26,20 +27,24 @@ def check_finite(
 ) -> None:
     """Stop at the first loss or gradient that is not finite, before it reaches the weights.
 
+    `value` is that of all processes, `graph` the part of the batch that this one holds.
+
     Raises:
         TrainingError: naming epoch, batch and frames; the batch lies in `folder` for inspection.
     """
     if torch.isfinite(value):
         return
+    graph = ranks.whole_batch(graph)
     path = Path(folder) / "failed_batch.pt"
-    tensors = {**graph._asdict(), "labels": graph.labels._asdict()}
-    torch.save(tensors, path)
+    if ranks.rank() == 0:
+        torch.save({**graph._asdict(), "labels": graph.labels._asdict()}, path)
     epoch, batch = position
-    raise TrainingError(
+    error = TrainingError(
         f"the {what} became {float(value.detach())} in epoch {epoch + 1}, batch {batch + 1} "
         f"({describe(graph)}): look at these frames (the batch is saved in {path}), lower "
         "train.optimizer.lr or set train.gradient_clip."
     )
+    ranks.raise_together(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from nequip.config.schema import LossConfig, LossStage, LossTerm
 from nequip.data.graph import AtomicGraph
 from nequip.errors import ConfigError, did_you_mean
 from nequip.nn.derivatives import Prediction
+from nequip.train import ranks
 from nequip.typing import Bool, Float, Tensor
 
 # Huber's delta shrinks where the reference force is large, eV/Å (MACE-MP-0, arXiv:2401.00096).
@@ -53,9 +54,15 @@ class Loss(nn.Module):
             stages out of order or of a term that is switched off.
     """
 
-    def __init__(self, config: LossConfig, type_names: tuple[str, ...]):
+    def __init__(
+        self, config: LossConfig, type_names: tuple[str, ...], noise: Callable[[int], float] | None = None
+    ):
+        """`noise` is the weight of the errors of displacements at each epoch, where these are predicted."""
         super().__init__()
-        terms = {name: getattr(config, name) for name in TERMS}
+        self._noise = noise
+        terms = {name: getattr(config, name) for name in TERMS if name != "noise"}
+        if noise is not None:
+            terms["noise"] = LossTerm(kind="norm")
         self.terms: dict[str, LossTerm] = {name: term for name, term in terms.items() if term is not None}
         for name, term in self.terms.items():
             _check_term(name, term, type_names)
@@ -69,6 +76,10 @@ class Loss(nn.Module):
     @property
     def needs_derivatives(self) -> bool:
         return "forces" in self.terms or "stress" in self.terms
+
+    def needs_products(self, epoch: int) -> bool:
+        """Whether products of Hessians have a weight at `epoch`."""
+        return "hessian" in self.terms and self.weights(epoch)["hessian"] > 0
 
     def forward(self, prediction: Prediction, graph: AtomicGraph) -> dict[str, TermSums]:
         """Sum and count of every term over one batch."""
@@ -91,6 +102,8 @@ class Loss(nn.Module):
                 for name, target in stage.weights.items():
                     weights[name] += share * (target - weights[name])
             break
+        if self._noise is not None:
+            weights["noise"] = self._noise(epoch)
         return weights
 
     def lr(self, epoch: int) -> float | None:
@@ -122,12 +135,28 @@ class Loss(nn.Module):
         return torch.stack([weights[name] * term.mean() for name, term in sums.items()]).sum()
 
 
+def sum_over_processes(terms: Mapping[str, TermSums]) -> dict[str, TermSums]:
+    """The terms of a whole batch, of which every process has a part; without gradient."""
+    sums = ranks.summed(torch.stack([torch.stack(tuple(term)) for term in terms.values()]))
+    return {name: TermSums(*row) for name, row in zip(terms, sums, strict=True)}
+
+
+def share_of(part: Mapping[str, TermSums], whole: Mapping[str, TermSums]) -> dict[str, TermSums]:
+    """Terms whose mean over processes, which is how DDP adds gradients, is that of the whole batch."""
+    size = ranks.world_size()
+    return {name: TermSums(size * term.total, whole[name].num_labels) for name, term in part.items()}
+
+
 def _sum(residuals: Residuals, term: LossTerm) -> TermSums:
     value, delta = residuals.value, term.delta * residuals.delta_scale
     if term.kind == "mse":
         loss = value.square()
     elif term.kind == "mae":
         loss = value.abs()
+    elif term.kind == "norm":
+        loss = torch.linalg.vector_norm(value, dim=-1, keepdim=True)
+        num_labels = residuals.present.all(-1).sum().to(value.dtype)
+        return TermSums((residuals.weight * loss).sum(), num_labels)
     else:
         size = value.abs()
         loss = torch.where(size < delta, 0.5 * size.square(), delta * (size - 0.5 * delta))
@@ -164,10 +193,40 @@ def _stress(
     return Residuals(value, present, graph.labels.weight[:, None, None], torch.ones_like(value))
 
 
+def _hessian(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    labels = graph.labels
+    if prediction.products is None:
+        return _nothing(prediction)
+    assert labels.products is not None
+    value, present = _difference(prediction.products, labels.products)
+    return Residuals(value, present, labels.weight[graph.batch, None, None], torch.ones_like(value))
+
+
+def _noise(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    labels = graph.labels
+    if prediction.noise is None:
+        return _nothing(prediction)
+    assert labels.noise is not None
+    value, present = _difference(prediction.noise, labels.noise)
+    return Residuals(value, present, labels.weight[graph.batch, None], torch.ones_like(value))
+
+
+def _nothing(prediction: Prediction) -> Residuals:
+    """Of a term that was not asked for."""
+    none = prediction.energy.new_zeros(0, 3)
+    return Residuals(none, none.bool(), none[:, :1], none)
+
+
 TERMS: dict[str, Callable[[Prediction, AtomicGraph, LossTerm, Tensor], Residuals]] = {
     "energy": _energy,
     "forces": _forces,
     "stress": _stress,
+    "hessian": _hessian,
+    "noise": _noise,
 }
 
 
@@ -183,8 +242,9 @@ def _required(value: Tensor | None) -> Tensor:
 
 
 def _check_term(name: str, term: LossTerm, type_names: tuple[str, ...]) -> None:
-    if name != "forces" and (term.kind == "stratified_huber" or term.type_weights):
-        option = "type_weights" if term.type_weights else "kind: stratified_huber"
+    special = term.kind == "stratified_huber" or (term.kind == "norm" and name != "noise")
+    if name != "forces" and (special or term.type_weights):
+        option = "type_weights" if term.type_weights else f"kind: {term.kind}"
         raise ConfigError(f"train.loss.{name} cannot have {option}: it is for train.loss.forces only.")
     for unknown in [key for key in term.type_weights if key not in type_names]:
         raise ConfigError(

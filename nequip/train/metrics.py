@@ -14,15 +14,17 @@ import torch
 from nequip.data.graph import AtomicGraph
 from nequip.errors import ConfigError, did_you_mean
 from nequip.nn.derivatives import Prediction
+from nequip.train import ranks
 from nequip.train.loss import Loss, TermSums
 from nequip.typing import Bool, Float, Int, Tensor
 
-QUANTITIES = ("energy", "energy_per_atom", "forces", "stress")
+QUANTITIES = ("energy", "energy_per_atom", "forces", "stress", "hessian")
 
 
 class ErrorMetrics:
     """MAE and RMSE of energy (eV), energy per atom, forces (eV/Å, by component) and stress (eV/Å³).
 
+    And of products of the Hessian with unit vectors (eV/Å²), whose RMSE is that of its elements in the mean.
     Each for all frames and, where there is more than one, for each group of frames; forces also
     for each type of atom, with the mean over types. A quantity without labels has no entry.
     """
@@ -52,13 +54,20 @@ class ErrorMetrics:
         if prediction.stress is not None:
             errors, present = prediction.stress - labels.stress, ~torch.isnan(labels.stress)
             self._add("stress", errors.flatten(1), present.flatten(1), labels.group)
+        if prediction.products is not None and labels.products is not None:
+            errors, present = prediction.products - labels.products, ~torch.isnan(labels.products)
+            self._add("hessian", errors.flatten(1), present.flatten(1), labels.group[graph.batch])
 
-    def compute(self) -> dict[str, float]:
-        """All errors by name: "forces_mae", "forces_rmse/C", "energy_mae/group=600K", ..."""
+    def compute(self, sums: Float[Tensor, "row 3"] | None = None) -> dict[str, float]:
+        """All errors by name: "forces_mae", "forces_rmse/C", "energy_mae/group=600K", ...
+
+        Of the batches that were added here, or of the `sums` of all processes.
+        """
+        sums = self.sums if sums is None else sums
         errors: dict[str, float] = {}
         for kind in ("mae", "rmse"):
             for (quantity, suffix), index in self._rows.items():
-                count, absolute, square = self.sums[index].tolist()
+                count, absolute, square = sums[index].tolist()
                 if count:
                     errors[f"{quantity}_{kind}{suffix}"] = (
                         absolute / count if kind == "mae" else math.sqrt(square / count)
@@ -103,7 +112,7 @@ class ErrorMetrics:
 
 
 class Tally:
-    """The loss and the errors of one pass over a set of frames."""
+    """The loss and the errors of one pass over a set of frames, of which every process sees a part."""
 
     def __init__(self, loss: Loss, errors: ErrorMetrics):
         self._loss = loss
@@ -123,24 +132,33 @@ class Tally:
         self._errors.update(prediction, graph)
 
     def compute(self, epoch: int = 0) -> dict[str, float]:
-        """The loss with the weights of `epoch`, its terms, the errors."""
-        values = {"loss": float(self._loss.combine(self._terms, epoch))}
-        values |= {f"loss_{name}": float(term.mean()) for name, term in self._terms.items()}
-        return values | self._errors.compute()
+        """The loss with the weights of `epoch`, its terms, the errors: of all processes, in each of them."""
+        terms, errors = self._of_all_processes()
+        values = {"loss": float(self._loss.combine(terms, epoch))}
+        values |= {f"loss_{name}": float(term.mean()) for name, term in terms.items()}
+        return values | self._errors.compute(errors)
 
     def names(self) -> list[str]:
         """Every name that `compute` may give."""
         return ["loss", *(f"loss_{name}" for name in self._terms), *self._errors.names()]
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "terms": {name: tuple(term) for name, term in self._terms.items()},
-            "errors": self._errors.sums,
-        }
+        """The sums of all processes."""
+        terms, errors = self._of_all_processes()
+        return {"terms": {name: tuple(term) for name, term in terms.items()}, "errors": errors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The first process goes on with what all of them had, however many those were."""
+        if ranks.rank() > 0:
+            self.reset()
+            return
         self._terms = {name: TermSums(*term) for name, term in state["terms"].items()}
         self._errors.sums = state["errors"]
+
+    def _of_all_processes(self) -> tuple[dict[str, TermSums], Float[Tensor, "row 3"]]:
+        terms = ranks.summed(torch.tensor([*map(tuple, self._terms.values())], dtype=torch.float64))
+        named = {name: TermSums(*row) for name, row in zip(self._terms, terms, strict=True)}
+        return named, ranks.summed(self._errors.sums)
 
 
 def check_monitor(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -17,13 +18,17 @@ from nequip.errors import CheckpointError
 from nequip.model.card import ModelCard
 from nequip.model.potential import Potential
 from nequip.nn.derivatives import Prediction
+from nequip.train import ranks
 from nequip.train.checkpointing import check_same
+from nequip.train.compiled import CompiledPotential
+from nequip.train.denoising import Denoising, NoiseWeight, supervised
 from nequip.train.ema import WeightAverage
 from nequip.train.failures import check_finite
 from nequip.train.freezing import freeze
-from nequip.train.loss import Loss, TermSums
+from nequip.train.loss import Loss, TermSums, share_of, sum_over_processes
 from nequip.train.metrics import ErrorMetrics, Tally
 from nequip.train.optimization import build_optimizer, build_scheduler
+from nequip.train.prediction import predict
 from nequip.typing import Float, Tensor
 
 
@@ -39,7 +44,8 @@ class StepResult(NamedTuple):
 
     prediction: Prediction
     graph: AtomicGraph
-    terms: dict[str, TermSums]
+    terms: dict[str, TermSums]  # of this process
+    whole: dict[str, TermSums]  # of all processes
 
 
 class PotentialModule(pl.LightningModule):
@@ -49,16 +55,26 @@ class PotentialModule(pl.LightningModule):
     """
 
     def __init__(
-        self, potential: Potential, config: TrainConfig, *, seed: int = 0, groups: Sequence[str] = ()
+        self,
+        potential: Potential,
+        config: TrainConfig,
+        *,
+        seed: int = 0,
+        groups: Sequence[str] = (),
+        max_epochs: int = 1,
     ):
+        """`max_epochs` is where the weight of denoising has fallen to zero."""
         super().__init__()
         type_names = potential.card.type_names
         self.config = config
         self.seed = seed
-        self.loss = Loss(config.loss, type_names)
+        noise = None if config.dens is None else NoiseWeight(config.dens, max_epochs)
+        self.loss = Loss(config.loss, type_names, noise)
+        self.denoising = None if config.dens is None else Denoising(potential, config.dens, seed)
         potential.predict_derivatives = self.loss.needs_derivatives
         freeze(potential, config.freeze)
         self.potential = potential
+        self.compiled = CompiledPotential(potential) if config.compile else None
         self.average = None if config.ema_decay is None else WeightAverage(potential, config.ema_decay)
         self.train_tally = Tally(self.loss, ErrorMetrics(type_names, groups))
         self.val_tally = Tally(self.loss, ErrorMetrics(type_names, groups))
@@ -80,8 +96,16 @@ class PotentialModule(pl.LightningModule):
     def lr(self) -> float:
         return self.trainer.optimizers[0].param_groups[0]["lr"]
 
+    @property
+    def may_leave_weights_out(self) -> bool:
+        """Whether some weights may have no part in a batch.
+
+        Those of a readout that no frame of it asks for, or the shifts where the loss has no energies.
+        """
+        return len(self.potential.heads) > 1 or "energy" not in self.loss.terms
+
     def configure_optimizers(self) -> Optimizer:
-        optimizer = build_optimizer(self.config.optimizer, self.potential.parameters())
+        optimizer = build_optimizer(self.config.optimizer, self._trained())
         # Lightning steps a scheduler before or after the checkpoint of an epoch, depending on its
         # kind; here it is stepped by `step_scheduler` alone, so that a resumed run cannot differ.
         if self.config.scheduler is not None:
@@ -90,9 +114,12 @@ class PotentialModule(pl.LightningModule):
                 self._scheduler.load_state_dict(self._resumed["scheduler"])
         return optimizer
 
+    def _trained(self) -> list[torch.nn.Parameter]:
+        """What a step changes: weights of the potential, and of what trains it beside it."""
+        beside = [] if self.denoising is None else self.denoising.parameters()
+        return [*self.potential.parameters(), *beside]
+
     def on_train_start(self) -> None:
-        if self._resumed is not None and self._resumed["rng"] is not None:
-            self._set_rng(self._resumed["rng"])
         self._resumed = None
 
     def on_train_epoch_start(self) -> None:
@@ -107,23 +134,34 @@ class PotentialModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: AtomicGraph, batch_idx: int) -> None:
         self.current_graph = batch
-        if batch_idx == 0:
-            # Random numbers depend on (seed, epoch) alone, not on how often a loader drew before.
-            torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+        if self.compiled is not None and not self.loss.needs_products(self.current_epoch):
+            self.compiled.prepare(batch)
+        # Random numbers depend on nothing that happened before, and differ between processes.
+        place = (self.seed, self.current_epoch, batch_idx, ranks.rank())
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def training_step(self, batch: AtomicGraph, batch_idx: int) -> Float[Tensor, ""]:
-        prediction = self.potential(batch)
+        prediction = self._predict(batch)
+        if self.denoising is not None:
+            batch = supervised(batch)
         terms = self.loss(prediction, batch)
-        loss = self.loss.combine(terms, self.current_epoch)
+        whole = sum_over_processes(terms)
+        value = self.loss.combine(whole, self.current_epoch)
         check_finite(
-            loss, "loss", batch, Position(self.current_epoch, batch_idx), self.trainer.default_root_dir
+            value, "loss", batch, Position(self.current_epoch, batch_idx), self.trainer.default_root_dir
         )
         detached = Prediction(*(None if value is None else value.detach() for value in prediction))
-        self._step = StepResult(detached, batch, terms)
-        return loss
+        self._step = StepResult(detached, batch, terms, whole)
+        return self.loss.combine(share_of(terms, whole), self.current_epoch)
+
+    def _predict(self, batch: AtomicGraph) -> Prediction:
+        products = self.loss.needs_products(self.current_epoch)
+        if self.denoising is None and not products:
+            return (self.compiled or self.potential)(batch)
+        return predict(self.potential, batch, denoising=self.denoising, products=products)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        gradients = [weight.grad for weight in self.potential.parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in self._trained() if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         assert self._step is not None
         position = Position(self.current_epoch, self.trainer.fit_loop.batch_idx)
@@ -138,10 +176,10 @@ class PotentialModule(pl.LightningModule):
         assert self._step is not None
         if self.average is not None:
             self.average.update(self.potential)
-        prediction, graph, terms = self._step
+        prediction, graph, terms, whole = self._step
         self.train_tally.update(prediction, graph, terms)
-        self.step_record |= {"loss": float(self.loss.combine(terms, epoch).detach()), "lr": self.lr}
-        self.step_record |= {f"loss_{name}": float(term.mean().detach()) for name, term in terms.items()}
+        self.step_record |= {"loss": float(self.loss.combine(whole, epoch)), "lr": self.lr}
+        self.step_record |= {f"loss_{name}": float(term.mean()) for name, term in whole.items()}
         self._step = None
         if self.config.scheduler is not None and self.config.scheduler.interval == "step":
             self.step_scheduler()
@@ -157,7 +195,8 @@ class PotentialModule(pl.LightningModule):
 
     def validation_step(self, batch: AtomicGraph, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.current_graph = batch
-        prediction = self.validated(batch)
+        products = self.loss.needs_products(self.loss.judging_epoch(self.current_epoch))
+        prediction = predict(self.validated, batch, products=products)
         tally = self.val_tally if dataloader_idx == 0 else self.replay_tally
         tally.update(prediction, batch, self.loss(prediction, batch))
 
@@ -194,7 +233,6 @@ class PotentialModule(pl.LightningModule):
             "position": tuple(self.position),
             "tally": self.train_tally.state_dict(),
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
-            "rng": self._rng() if self.position.batch else None,
         }
 
     def check_same(self, saved: dict[str, Any]) -> None:
@@ -215,14 +253,6 @@ class PotentialModule(pl.LightningModule):
         self.train_tally.load_state_dict(self._resumed["tally"])
         self.trainer.datamodule.start_epoch(*self.position)
 
-    def _rng(self) -> list[Tensor]:
-        return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(self.device)] if self.on_gpu else [])
-
-    def _set_rng(self, states: list[Tensor]) -> None:
-        torch.set_rng_state(states[0].cpu())
-        if self.on_gpu and len(states) > 1:
-            torch.cuda.set_rng_state(states[1].cpu(), self.device)
-
 
 def _identity(card: ModelCard) -> dict[str, Any]:
     """What the weights of a checkpoint must fit."""
@@ -231,4 +261,4 @@ def _identity(card: ModelCard) -> dict[str, Any]:
 
 def _state_bearing(config: TrainConfig) -> dict[str, Any]:
     """What the state of the optimizer, the schedule and the average of a checkpoint must fit."""
-    return config.model_dump(mode="json", include={"optimizer", "scheduler", "ema_decay", "freeze"})
+    return config.model_dump(mode="json", include={"optimizer", "scheduler", "ema_decay", "freeze", "dens"})

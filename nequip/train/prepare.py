@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -24,8 +25,10 @@ from nequip.model.cutoffs import resolve_cutoffs
 from nequip.model.rebuild import retyped_card
 from nequip.model.registry import ModelConfig
 from nequip.nn.per_type import per_type_tensor
+from nequip.train import ranks
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 NAMES = {
     "train": "training",
@@ -100,15 +103,14 @@ def prepare_data(config: RunConfig, start: ModelCard | None = None) -> PreparedD
         for name, part in parts.items()
     }
     train = sets["train"]
-    frames = progress(train.scan(), "statistics of the training frames", len(train))
+    show = progress if ranks.rank() == 0 else _unshown
+    frames = show(train.scan(), "statistics of the training frames", len(train))
     statistics = compute_statistics(frames, type_names, cutoffs)
     if statistics.singular and start is None:
         logger.warning("%s", statistics.singular)
     for name in sets.keys() - {"train"}:
         # Writes the neighbor cache, and finds bad frames before training does.
-        deque(
-            progress(sets[name].scan(), f"neighbors of the {NAMES[name]} frames", len(sets[name])), maxlen=0
-        )
+        deque(show(sets[name].scan(), f"neighbors of the {NAMES[name]} frames", len(sets[name])), maxlen=0)
     _check_labels(config, statistics, train.source)
     logger.info(
         "%d training, %d validation, %d test frames of %s; %.1f neighbors within %g Å.",
@@ -120,6 +122,10 @@ def prepare_data(config: RunConfig, start: ModelCard | None = None) -> PreparedD
     return PreparedData(
         type_names, cutoffs, train, sets["val"], sets["test"], statistics, isolated, named, replay
     )
+
+
+def _unshown(frames: Iterator[T], label: str, total: int) -> Iterator[T]:
+    return frames
 
 
 def resolve_model_config(model: ModelConfig, prepared: PreparedData) -> ModelConfig:
@@ -291,7 +297,13 @@ def _check_labels(config: RunConfig, statistics: Statistics, source: FrameSource
         "energy": statistics.num_energies,
         "forces": statistics.num_forces,
         "stress": statistics.num_stresses,
+        "hessian": statistics.num_hessians,
     }
+    if config.train.dens is not None and statistics.num_forces == 0:
+        raise DataError(
+            f"train.dens needs forces, but no training frame of {source.name} has a label for them: set "
+            "data.keys.forces to its key, or switch denoising off with train.dens=null."
+        )
     for label, count in found.items():
         term = getattr(loss, label)
         if term is not None and count == 0:

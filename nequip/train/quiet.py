@@ -7,13 +7,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nequip.train import ranks
+
 _NAMES = ("lightning.pytorch", "lightning.fabric")
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Only errors of Lightning come through, and every warning that is not its own."""
-    loggers = [logging.getLogger(name) for name in _NAMES]
+    """Only errors of Lightning come through, and every warning that is not its own.
+
+    In processes beside the first only our errors do: what it says holds for all.
+    """
+    ours = ("nequip",) if ranks.rank() > 0 else ()
+    loggers = [logging.getLogger(name) for name in (*_NAMES, *ours)]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")

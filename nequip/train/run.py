@@ -14,6 +14,7 @@ from nequip.errors import ConfigError, did_you_mean
 from nequip.model.checkpoint import write_atomically
 from nequip.model.potential import Potential
 from nequip.model.registry import ModelConfig, build_potential
+from nequip.train import ranks
 from nequip.train.evaluation import evaluation_device
 from nequip.train.extensions import load_extensions
 from nequip.train.finetune import adapt, load_start
@@ -69,7 +70,8 @@ def run_training(config: RunConfig) -> TrainingOutcome:
         fit = Fit(potential, data, config, callbacks)
         if checkpoint is not None:
             fit.check(checkpoint)
-        _write_inputs(config, model, data, output_dir)
+        if ranks.rank() == 0:
+            _write_inputs(config, model, data, output_dir)
         stopped = fit.run(checkpoint)
     return TrainingOutcome(output_dir, stopped, fit.module.position.epoch, fit.checkpoints.best_record, data)
 
@@ -121,6 +123,8 @@ def _checkpoint_to_resume(config: RunConfig, output_dir: Path) -> Path | None:
     if config.resume == "auto":
         return last if last.is_file() else None
     checkpoint = None if config.resume is None else Path(config.resume)
+    if ranks.rank() > 0:
+        return checkpoint  # the first process has looked, and may already have begun to write
     goes_on = checkpoint is not None and checkpoint.resolve().parent == output_dir.resolve()
     if not goes_on and any((output_dir / name).exists() for name in ("config.yaml", "last.ckpt")):
         raise ConfigError(

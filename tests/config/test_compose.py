@@ -245,7 +245,7 @@ def test_a_file_that_is_not_text_gets_one_line(write: Write):
         ("train.optimizer.params={_target_: x}", "code may be named only below extensions"),
         ("train.loss.schedule=[{epoch: -1, weights: {}}]", "train.loss.schedule[0].epoch: -1 is given"),
         ("model.num_features=[4,4,4]", "model: num_features has 3 entries"),
-        ("model.energy_only=true", "model.energy_only leaves no forces or stress to train on"),
+        ("model.energy_only=true", "model.energy_only leaves no forces, stress or Hessian to train on"),
         ("seed=x", "seed: 'x' is given where a whole number is expected [command line]"),
     ],
 )

@@ -14,7 +14,7 @@ from nequip.data.batching import BatchLimits, GraphBatchSampler
 from nequip.data.convert import convert
 from nequip.data.dataset import GraphDataset
 from nequip.data.frame import Frame
-from nequip.data.loading import make_loader
+from nequip.data.loading import is_blank, make_loader
 from nequip.data.neighbors import Cutoffs, TypeMapper
 from nequip.data.sources import MemorySource, open_source
 
@@ -103,12 +103,37 @@ def test_an_epoch_goes_on_where_it_was_left(limits):
     assert list(sampler) == batches(limits, epoch=5)
 
 
+def shares(limits: BatchLimits, world_size: int) -> list[tuple[list[int], ...]]:
+    """What every process gets of each batch."""
+    ranks = [batches(limits, rank=rank, world_size=world_size) for rank in range(world_size)]
+    return list(zip(*ranks, strict=True))
+
+
+@pytest.mark.parametrize("limits", ALL_LIMITS, ids=str)
 @pytest.mark.parametrize("world_size", [2, 3, 8])
-def test_processes_share_the_batches_and_take_as_many_steps(world_size):
-    ranks = [batches(BatchLimits(3), rank=rank, world_size=world_size) for rank in range(world_size)]
-    assert len({len(rank) for rank in ranks}) == 1
-    dealt = {tuple(batch) for rank in ranks for batch in rank}
-    assert dealt == {tuple(batch) for batch in batches(BatchLimits(3))}
+def test_processes_divide_the_batches_that_one_process_has(limits, world_size):
+    dealt = [sorted(flat(list(parts))) for parts in shares(limits, world_size)]
+    assert dealt == [sorted(batch) for batch in batches(limits)]
+
+
+def test_the_parts_of_a_batch_have_about_as_many_edges():
+    (parts,) = shares(BatchLimits(10), 3)
+    edges = [int(DATA.num_edges()[part].sum()) for part in parts]
+    assert max(edges) - min(edges) <= 2
+
+
+def test_the_idle_fraction_is_what_the_busiest_process_has_above_the_mean():
+    # Rows of 8 and 3 atoms have 14 and 4 edges, and a frame counts as one more: 15 and 5.
+    sampler = GraphBatchSampler(dataset_of([8, 3]), BatchLimits(2), rank=1, world_size=2)
+    assert list(sampler) == [[1]]
+    assert sampler.idle_fraction == pytest.approx(1 - 10 / 15)
+
+
+def test_a_process_without_a_share_gets_a_frame_without_labels():
+    sampler = GraphBatchSampler(DATA, BatchLimits(1), rank=1, world_size=2)
+    graphs = list(make_loader(DATA, sampler))
+    assert len(graphs) == 10
+    assert all(is_blank(graph) and graph.labels.energy.isnan().all() for graph in graphs)
 
 
 def test_no_frames_are_no_batches():

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sample_frames import assert_same, random_structures, write_database, write_extxyz
 
@@ -190,3 +191,20 @@ convert(path, out, shard_size=8, kind={kind!r})
     assert "cannot be written" in done.stderr
     assert not list((tmp_path / "out").glob("shard-*[5b]"))
     assert convert(xyz, tmp_path / "out", shard_size=8, kind=kind) == 10
+
+
+@pytest.mark.parametrize("name", ["out.h5", "out.lmdb"])
+def test_hessians_survive_where_some_frames_have_none(tmp_path, name):
+    structures = random_structures(4)
+    for atoms in structures[1:3]:
+        hessian = np.random.default_rng(len(atoms)).normal(size=(3 * len(atoms),) * 2)
+        atoms.info["hessian"] = hessian + hessian.T
+    xyz = write_extxyz(tmp_path / "some.xyz", structures)
+    convert(xyz, tmp_path / name)
+    store, origin = open_source(tmp_path / name), open_source(xyz)
+    assert store[0].hessian is None
+    assert store[3].hessian is None
+    for index in (1, 2):
+        assert np.array_equal(store[index].hessian, origin[index].hessian)
+    assert "hessian" in store.label_keys()
+    store.verify()

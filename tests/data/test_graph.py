@@ -20,7 +20,8 @@ def graph(num_atoms: int, seed: int, **labels) -> AtomicGraph:
 
 
 def tensors(value: AtomicGraph) -> dict[str, torch.Tensor]:
-    return {**value._asdict(), **value.labels._asdict()} | {"labels": torch.zeros(0)}
+    labels = {name: label for name, label in value.labels._asdict().items() if label is not None}
+    return {**value._asdict(), **labels} | {"labels": torch.zeros(0)}
 
 
 def test_frames_side_by_side_keep_their_edges_and_sorting():

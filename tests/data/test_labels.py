@@ -157,3 +157,20 @@ def test_larger_frames_are_no_isolated_atoms():
 def test_weights_are_read():
     assert frame(water(config_weight=2.5)).weight == 2.5
     assert frame(water(w=3), weight="w").weight == 3.0
+
+
+def test_a_hessian_is_read_from_an_array_of_rows_for_each_atom():
+    hessian = np.arange(36.0).reshape(6, 6)
+    hessian = hessian + hessian.T
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])
+    atoms.arrays["REF_hessian"] = hessian.reshape(2, 18)
+    assert np.array_equal(frame_from_atoms(atoms, LabelMap(), "here").hessian, hessian)
+
+
+def test_a_hessian_with_its_axes_in_another_order_is_refused():
+    hessian = np.random.default_rng(0).normal(size=(6, 6))
+    hessian = (hessian + hessian.T).reshape(2, 3, 2, 3).transpose(0, 2, 1, 3)
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])
+    atoms.info["hessian"] = hessian.reshape(6, 6)
+    with pytest.raises(DataError, match="its Hessian is not symmetric"):
+        frame_from_atoms(atoms, LabelMap(), "here")

@@ -9,22 +9,63 @@ import signal
 from pathlib import Path
 
 import lightning.pytorch as pl
+import torch
 
 from nequip.train.callbacks.stop import StopRequested
 
 
 class PressCtrlC(pl.Callback):
-    """Sends SIGINT to this process in the middle of a training step, or in a validation."""
+    """Sends SIGINT, or another signal, to this process in the middle of a training step or a validation.
 
-    def __init__(self, step: int, hook: str = "on_before_backward", times: int = 1):
+    Of several processes to all, or to the one that is named.
+    """
+
+    signal = "SIGINT"
+
+    def __init__(self, step: int, hook: str = "on_before_backward", times: int = 1, rank: int | None = None):
         self.step = step
         self.times = times
+        self.rank = rank
         setattr(self, hook, self.press)
 
     def press(self, trainer: pl.Trainer, *arguments: object) -> None:
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and self.rank in (None, trainer.global_rank):
             for _ in range(self.times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.Signals[self.signal])
+
+
+class AskToRequeue(PressCtrlC):
+    """Sends what SLURM sends before the time of a job is over."""
+
+    signal = "SIGUSR1"
+
+    def press(self, trainer: pl.Trainer, *arguments: object) -> None:
+        if "SLURM_RESTART_COUNT" not in os.environ:
+            super().press(trainer, *arguments)
+
+
+class Terminate(PressCtrlC):
+    """Sends what scancel, systemd and kill send."""
+
+    signal = "SIGTERM"
+
+
+class Kill(pl.Callback):
+    """Ends the process `rank` in the middle of a step as the system does where memory runs out.
+
+    All processes write their numbers to `folder`, as names of files.
+    """
+
+    def __init__(self, step: int, rank: int, folder: str):
+        self.step = step
+        self.rank = rank
+        self.folder = Path(folder)
+
+    def on_before_backward(self, trainer: pl.Trainer, *arguments: object) -> None:
+        if trainer.global_step == self.step:
+            (self.folder / f"{os.getpid()}.pid").touch()
+            if trainer.global_rank == self.rank:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class FillDisk(pl.Callback):
@@ -59,6 +100,23 @@ def _anonymous_memory() -> float:
     # Without the pages of mapped files, which the system takes back when it needs them.
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in line)
     return int(line.split()[1]) / 1000
+
+
+class SaveGradients(pl.Callback):
+    """Keeps the gradients of every step, and writes those of the first process at the end."""
+
+    def __init__(self, file: str):
+        self.file = file
+        self.seen: list[list[torch.Tensor]] = []
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.seen.append([weight.grad.clone() for weight in pl_module.potential.parameters()])
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            torch.save(self.seen, self.file)
 
 
 class NotACallback:

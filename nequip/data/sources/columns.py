@@ -29,6 +29,9 @@ ATOM_COLUMNS = {
     "forces": (np.float64, (3,)),
 }
 
+# Only in shards with a Hessian: how many numbers each frame has (9 atoms², or none), and all of them.
+HESSIAN_SIZE, HESSIAN = "hessian_size", "hessian"
+
 
 def pack(frames: Sequence[Frame], group_names: Sequence[str]) -> Columns:
     """The columns of `frames`; missing labels are NaN."""
@@ -53,12 +56,17 @@ def pack(frames: Sequence[Frame], group_names: Sequence[str]) -> Columns:
     }
     for name, (dtype, shape) in ATOM_COLUMNS.items():
         columns[name] = np.concatenate(runs[name]).astype(dtype).reshape(-1, *shape)
+    if any(frame.hessian is not None for frame in frames):
+        hessians = [np.zeros(0) if frame.hessian is None else frame.hessian.reshape(-1) for frame in frames]
+        columns[HESSIAN_SIZE] = np.array([len(hessian) for hessian in hessians], dtype=np.int64)
+        columns[HESSIAN] = np.concatenate(hessians)
     return columns
 
 
 def unpack(columns: Columns, group_names: Sequence[str]) -> Frame:
     """The frame whose rows `columns` are."""
     forces = columns["forces"]
+    hessian = columns.get(HESSIAN)
     pbc = columns["pbc"]
     return Frame(
         numbers=columns["numbers"].astype(np.int64),
@@ -68,6 +76,7 @@ def unpack(columns: Columns, group_names: Sequence[str]) -> Frame:
         energy=_or_none(float(columns["energy"])),
         forces=None if np.isnan(forces).all() else forces,
         stress=None if np.isnan(columns["stress"]).any() else columns["stress"],
+        hessian=None if hessian is None or not len(hessian) else hessian.reshape(3 * len(forces), -1),
         weight=float(columns["weight"]),
         group=group_names[int(columns["group"])],
     )
@@ -77,6 +86,8 @@ def checksum(parts: Iterable[Columns]) -> str:
     """Of the columns cut into `parts` in any way along the frames."""
     digests = {name: hashlib.sha256() for name in (*FRAME_COLUMNS, *ATOM_COLUMNS)}
     for columns in parts:
+        if HESSIAN in columns:
+            digests |= {HESSIAN: digests.get(HESSIAN, hashlib.sha256())}
         for name, digest in digests.items():
             digest.update(np.ascontiguousarray(columns[name]).tobytes())
     return hashlib.sha256("".join(d.hexdigest() for d in digests.values()).encode()).hexdigest()

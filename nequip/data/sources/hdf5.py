@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nequip.data.sources.columns import ATOM_COLUMNS, FRAME_COLUMNS, Columns
+from nequip.data.sources.columns import ATOM_COLUMNS, FRAME_COLUMNS, HESSIAN, HESSIAN_SIZE, Columns
 
+IntArray = NDArray[np.int64]
 _META = "e3forge"
 
 
@@ -35,10 +36,11 @@ class Reader:
     """An open shard."""
 
     def __init__(self, path: Path):
-        self._file = _open(path)
+        self._file: Any = _open(path)
         # Looking a dataset up by name takes 20 times longer than reading a slice of it.
-        names = (*FRAME_COLUMNS, *ATOM_COLUMNS)
-        self._datasets: dict[str, Any] = {name: self._file[name] for name in names}
+        self._datasets: dict[str, Any] = {name: self._file[name] for name in self._file}
+        sizes: IntArray = self._file[HESSIAN_SIZE][:] if HESSIAN in self._file else np.zeros(0, np.int64)
+        self._hessian_ends = np.cumsum(sizes)
 
     def column(self, name: str) -> NDArray[Any]:
         """All rows of a column."""
@@ -47,7 +49,11 @@ class Reader:
     def frame(self, index: int, start: int, stop: int) -> Columns:
         """The rows of frame `index`, whose atoms are `start:stop`."""
         rows = {name: np.asarray(self._datasets[name][index]) for name in FRAME_COLUMNS}
-        return rows | {name: np.asarray(self._datasets[name][start:stop]) for name in ATOM_COLUMNS}
+        rows |= {name: np.asarray(self._datasets[name][start:stop]) for name in ATOM_COLUMNS}
+        if len(self._hessian_ends):
+            first, end = self._hessian_ends[index - 1] if index else 0, self._hessian_ends[index]
+            rows[HESSIAN] = np.asarray(self._datasets[HESSIAN][first:end])
+        return rows
 
 
 def _open(path: Path) -> h5py.File:

@@ -19,6 +19,9 @@ from nequip.errors import DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
+# Of a Hessian, relative to its largest number: finite differences leave less, a wrong order of axes more.
+ASYMMETRY = 0.05
+
 # The group that frames of isolated atoms get, whatever the file calls them.
 ISOLATED_ATOM = "isolated_atom"
 
@@ -35,6 +38,7 @@ USUAL_NAMES = {
     "forces": ("forces", "force", "REF_forces", "ref_forces", "dft_forces", "dft_force", "DFT_forces"),
     "stress": ("stress", "REF_stress", "ref_stress", "dft_stress", "DFT_stress"),
     "virial": ("virial", "virials", "REF_virial", "REF_virials", "dft_virial", "dft_virials"),
+    "hessian": ("hessian", "REF_hessian", "ref_hessian", "dft_hessian", "DFT_hessian"),
     "weight": ("config_weight",),
     "group": ("group", "config_type"),
 }
@@ -53,6 +57,7 @@ class LabelMap:
     forces: str | None = None
     stress: str | None = None
     virial: str | None = None
+    hessian: str | None = None
     weight: str | None = None
     group: str | None = None
     stress_sign: int = 1
@@ -88,7 +93,7 @@ def check_explicit_keys(labels: LabelMap, keys_seen: Iterable[str], where: str) 
 
 def warn_of_choices(labels: LabelMap, keys_seen: Iterable[str], where: str) -> None:
     """One line for each label that lies under several usual names, perhaps of several methods."""
-    for label in ("energy", "forces", "stress", "virial"):
+    for label in ("energy", "forces", "stress", "virial", "hessian"):
         found = [key for key in labels.candidates(label) if key in set(keys_seen)]
         if len(found) > 1:
             logger.warning(
@@ -115,6 +120,7 @@ def frame_from_atoms(atoms: Atoms, labels: LabelMap, where: str) -> Frame:
         energy=_energy(values),
         forces=_forces(values, len(atoms)),
         stress=_stress(values, abs(np.linalg.det(cell))),
+        hessian=_hessian(values, len(atoms)),
         weight=_weight(values),
         group=group_name(len(atoms), atoms.info, labels),
     )
@@ -182,6 +188,21 @@ def _stress(values: _Values, volume: float) -> FloatArray | None:
     if stress is None or np.isnan(stress).any():
         return None
     return values.labels.stress_sign * _full_tensor(stress)
+
+
+def _hessian(values: _Values, num_atoms: int) -> FloatArray | None:
+    """∂²E/∂x∂x [3 atom, 3 atom], x of one atom after the other; from any array of these in order."""
+    found = values.numbers("hessian", (9 * num_atoms**2,))
+    if found is None or np.isnan(found).any():
+        return None
+    hessian = found.reshape(3 * num_atoms, 3 * num_atoms)
+    difference = np.abs(hessian - hessian.T).max()
+    if difference > ASYMMETRY * np.abs(hessian).max():
+        raise DataError(
+            f"{values.where}: its Hessian is not symmetric (numbers that should be equal differ by "
+            f"{difference:.3g} eV/Å²): give [3N, 3N] with x, y, z of one atom after the other."
+        )
+    return 0.5 * (hessian + hessian.T)
 
 
 def _full_tensor(flat: FloatArray) -> FloatArray:

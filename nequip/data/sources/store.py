@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nequip.data.frame import Frame
 from nequip.data.sources import hdf5, lmdb
-from nequip.data.sources.columns import Columns, checksum, pack, unpack
+from nequip.data.sources.columns import HESSIAN, Columns, checksum, pack, unpack
 from nequip.data.sources.source import ConcatSource, IntArray, PerProcess
 from nequip.errors import DataError
 
@@ -28,6 +28,7 @@ StoreKind = Literal["hdf5", "lmdb"]
 SUFFIXES: dict[StoreKind, str] = {"hdf5": ".h5", "lmdb": ".lmdb"}
 MANIFEST = "store.json"
 VERSION = 1
+HESSIAN_VERSION = 2  # of shards with Hessians, which earlier releases cannot read
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,11 @@ def write_shard(path: Path, frames: Sequence[Frame], keys: Sequence[str]) -> Non
     columns = pack(frames, group_names)
     labels = [
         label
-        for label in ("energy", "forces", "stress")
+        for label in ("energy", "forces", "stress", "hessian")
         if any(getattr(frame, label) is not None for frame in frames)
     ]
-    meta = ShardMeta(VERSION, len(frames), checksum([columns]), group_names, labels, sorted(keys))
+    version = HESSIAN_VERSION if HESSIAN in columns else VERSION
+    meta = ShardMeta(version, len(frames), checksum([columns]), group_names, labels, sorted(keys))
     part = path.with_name(f"{path.name}.part")
     backend = hdf5 if store_kind(path) == "hdf5" else lmdb
     backend.write(part, columns, json.dumps(asdict(meta)))
@@ -173,10 +175,10 @@ def read_shard_meta(path: Path) -> ShardMeta:
             "which can be converted."
         )
     meta = json.loads(text)
-    if meta["version"] > VERSION:
+    if meta["version"] > HESSIAN_VERSION:
         raise DataError(
-            f"{path} is of version {meta['version']}, newer than {VERSION}, the last that this release "
-            "reads: update e3forge."
+            f"{path} is of version {meta['version']}, newer than {HESSIAN_VERSION}, the last that this "
+            "release reads: update e3forge."
         )
     return ShardMeta(**meta)
 

@@ -13,7 +13,7 @@ from nequip.train.module import PotentialModule
 
 
 class History(pl.Callback):
-    """Completes `module.record` when an epoch ends, and writes it to `metrics.csv` and the loggers.
+    """Completes `module.record` when an epoch ends; the first process writes it to `metrics.csv` and loggers.
 
     `steps.csv` gets a row every `every_n_steps` steps. A resumed run goes on with the tables where
     its checkpoint was saved: later rows are dropped.
@@ -33,14 +33,15 @@ class History(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: PotentialModule) -> None:
         self._started = time.monotonic()
-        self._epochs.resume("epoch", pl_module.position.epoch)
-        self._steps.resume("step", trainer.global_step)
+        if trainer.is_global_zero:
+            self._epochs.resume("epoch", pl_module.position.epoch)
+            self._steps.resume("step", trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: PotentialModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step % self._every_n_steps == 0:
+        if step % self._every_n_steps == 0 and trainer.is_global_zero:
             self._steps.append({"step": step, "epoch": trainer.current_epoch + 1, **pl_module.step_record})
             _log(trainer, {f"step/{name}": value for name, value in pl_module.step_record.items()})
 
@@ -55,8 +56,11 @@ class History(pl.Callback):
             "train/loss": train["loss"],
         }
         pl_module.record = record | val | {f"train/{name}": value for name, value in train.items()}
-        self._epochs.append(pl_module.record)
-        _log(trainer, pl_module.record)
+        if trainer.world_size > 1:
+            pl_module.record["idle"] = trainer.datamodule.idle_fraction
+        if trainer.is_global_zero:
+            self._epochs.append(pl_module.record)
+            _log(trainer, pl_module.record)
 
     def state_dict(self) -> dict[str, float]:
         return {"elapsed": self.elapsed}

@@ -1,4 +1,4 @@
-"""Stopping between two batches, on Ctrl-C or when the time is up, with everything saved."""
+"""Stopping between two batches, on a signal or when the time is up, with everything saved."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
 from nequip.errors import TrainingError
+from nequip.train import ranks, slurm
 from nequip.train.callbacks.checkpoints import Checkpoints
 from nequip.train.module import PotentialModule
 
@@ -23,6 +24,12 @@ class TrainingInterrupted(TrainingError):
     """The user stopped training; the sentence says how to go on."""
 
     exit_code = 130
+
+
+class Requeued(TrainingInterrupted):
+    """The job of SLURM ends before its time is over, and is queued again."""
+
+    exit_code = 0
 
 
 class StopRequested(Exception):
@@ -46,7 +53,13 @@ class StopBetweenBatches(Checkpoint):
     def __init__(self, checkpoints: Checkpoints, max_seconds: float | None):
         self._checkpoints = checkpoints
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
-        self._interrupted = False
+        self._interrupted = self._requeue = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: PotentialModule) -> None:
+        # Not before: Lightning's own handler exchanges messages between processes from within the signal.
+        if self._before:
+            signal.signal(signal.SIGTERM, self._on_signal)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: PotentialModule, outputs: Any, batch: Any, batch_idx: int
@@ -63,25 +76,37 @@ class StopBetweenBatches(Checkpoint):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the first Ctrl-C as a request to stop; a second one stops at once."""
+        """Take the first Ctrl-C as a request to stop; a second one stops at once.
+
+        SIGTERM is such a request too, and SIGUSR1 within a job of SLURM that it be queued again.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, self._on_signal)
+        handled = [signal.SIGINT, signal.SIGTERM] + [signal.SIGUSR1] * (slurm.job_id() is not None)
+        self._before = {number: signal.getsignal(number) for number in handled}
+        signal.signal(signal.SIGINT, self._on_signal)
+        if signal.SIGUSR1 in handled:
+            signal.signal(signal.SIGUSR1, self._on_requeue)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # Not print: the signal may have come in the middle of one, and Python's streams refuse that.
-        os.write(2, b"\nStopping after this batch; Ctrl-C again stops at once.\n")
+        if ranks.rank() == 0:
+            # Not print: the signal may have come in the middle of one, and Python's streams refuse that.
+            os.write(2, b"\nStopping after this batch; Ctrl-C again stops at once.\n")
+
+    def _on_requeue(self, number: int, frame: FrameType | None) -> None:
+        self._requeue = True
 
     def _reason(self) -> str | None:
-        if self._interrupted:
-            return "interrupt"
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            return "max_time"
-        return None
+        """The same in all processes, whichever of them was asked to stop."""
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        names = ("interrupt", "requeue", "max_time")
+        flags = ranks.any_of(self._interrupted, self._requeue, late)
+        return next((name for name, flag in zip(names, flags, strict=True) if flag), None)

@@ -1,0 +1,32 @@
+"""One of the processes that `nequip.train.processes` starts: takes its part in the run on its input."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import yaml
+
+from nequip.config.validate import validate
+from nequip.errors import NequIPError
+from nequip.train.processes import ProcessLost
+from nequip.train.run import run_training
+
+
+def main() -> int:
+    """The first process speaks for all: here only what it cannot know is told."""
+    parent = os.getppid()
+    try:
+        run_training(validate(yaml.safe_load(sys.stdin)))
+    except ProcessLost as error:
+        if os.getppid() != parent:
+            print(f"process {os.environ['LOCAL_RANK']}: {error}", file=sys.stderr)
+        return error.exit_code
+    except NequIPError as error:
+        print(f"process {os.environ['LOCAL_RANK']}: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

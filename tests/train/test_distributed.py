@@ -1,0 +1,171 @@
+"""Several processes train as one does: the same gradients, errors and decisions, at any width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from interrupted_runs import press_ctrl_c, rows
+
+from nequip.errors import TrainingError
+from nequip.train.callbacks.stop import TrainingInterrupted
+from nequip.train.checkpointing import load_checkpoint
+from nequip.train.processes import ProcessLost
+from nequip.train.run import run_training
+
+# Weights of float64, a step that keeps differences as small as they are, and everything that could tell
+# one process from another: budgets, groups and missing labels, a schedule by plateau, an average.
+COMMON: dict[str, Any] = {
+    "model": {"dtype": "float64"},
+    "train": {
+        "optimizer": {"name": "SGD", "lr": 0.01},
+        "scheduler": {"name": "ReduceLROnPlateau", "params": {"patience": 0, "threshold": 0.1}},
+        "early_stopping": {"patience": 3, "min_delta": 0.2},
+    },
+}
+# A last batch of two frames leaves one of three processes without any.
+BATCHES = {"frames": {"size": 3, "val_size": 4}, "atoms": {"max_atoms": 13}, "edges": {"max_edges": 60}}
+
+
+@pytest.fixture(scope="module")
+def finished() -> dict[tuple[str, int], Path]:
+    """Output folders of runs by batches and width, filled as tests ask for them."""
+    return {}
+
+
+@pytest.fixture
+def folder_of(make_config, finished, tmp_path_factory) -> Callable[[str, int], Path]:
+    def run(batches: str, width: int) -> Path:
+        if (batches, width) not in finished:
+            folder = tmp_path_factory.mktemp(f"{batches}{width}")
+            watch = {"_target_": "saboteurs.SaveGradients", "file": str(folder / "gradients.pt")}
+            config = make_config(
+                **COMMON,
+                data={"batch": BATCHES[batches]},
+                trainer=wide(width),
+                extensions={"callbacks": [watch]},
+                output_dir=str(folder / "run"),
+            )
+            finished[batches, width] = run_training(config).output_dir
+        return finished[batches, width]
+
+    return run
+
+
+def wide(width: int, **options: Any) -> dict[str, Any]:
+    several = {} if width == 1 else {"devices": width, "strategy": "ddp"}
+    return {"logging": {"progress": "off", "every_n_steps": 1}, "max_epochs": 3, **several, **options}
+
+
+every_width = pytest.mark.parametrize(("batches", "width"), [("frames", 3), ("atoms", 2), ("edges", 2)])
+
+
+@every_width
+def test_gradients_are_those_of_one_process(folder_of, batches, width):
+    one, many = (
+        torch.load(folder_of(batches, number).parent / "gradients.pt", weights_only=True)
+        for number in (1, width)
+    )
+    assert len(one) == len(many) > 3
+    for left, right in zip(one, many, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
+
+
+@every_width
+def test_errors_rates_and_the_end_are_those_of_one_process(folder_of, batches, width):
+    assert_alike(folder_of(batches, 1), folder_of(batches, width))
+
+
+def test_processes_tell_how_long_they_wait_for_each_other(folder_of):
+    assert 0 < float(rows(folder_of("atoms", 2) / "metrics.csv")[0]["idle"]) < 1
+
+
+def test_one_process_alone_writes_files(folder_of):
+    one, many = ({path.name for path in folder_of("frames", width).iterdir()} for width in (1, 3))
+    assert one == many
+
+
+@pytest.mark.parametrize(("first", "then", "asked"), [(2, 1, 1), (1, 3, None), (2, 3, 0)])
+def test_an_epoch_goes_on_with_another_number_of_processes(make_config, folder_of, first, then, asked):
+    # Ctrl-C in one process stops all of them.
+    changes = {**COMMON, "data": {"batch": BATCHES["atoms"]}}
+    stop = press_ctrl_c(9, rank=asked)
+    with pytest.raises(TrainingInterrupted):
+        run_training(make_config(**changes, trainer=wide(first), extensions=stop))
+    outcome = run_training(make_config(**changes, trainer=wide(then), resume="auto"))
+    assert_alike(folder_of("atoms", 1), outcome.output_dir)
+
+
+def test_every_message_comes_once(make_config, capfd):
+    logging = {"progress": "lines", "every_n_steps": 1}
+    run_training(make_config(trainer=wide(2, logging=logging, max_epochs=1)))
+    captured = capfd.readouterr()
+    assert (captured.out.count("epoch 1/1"), captured.err) == (1, "")
+
+
+def test_a_loss_that_is_not_finite_names_the_frames_of_all_processes(make_config, tmp_path):
+    sentences = []
+    for width in (1, 2):
+        config = make_config(
+            model={"fail": "nan"},
+            trainer=wide(width),
+            data={"batch": {"size": 20}},
+            output_dir=str(tmp_path / f"run{width}"),
+        )
+        with pytest.raises(TrainingError, match="the loss became nan in epoch 1, batch 1") as caught:
+            run_training(config)
+        sentences.append(str(caught.value).replace(config.output_dir, ""))
+    one, two = (set(sentence.split("; frames ")[1].split("): ")[0].split(", ")) for sentence in sentences)
+    assert one == two
+
+
+def test_the_loss_of_a_process_is_told_and_the_run_goes_on_from_its_checkpoint(
+    make_config, folder_of, tmp_path
+):
+    changes = {**COMMON, "data": {"batch": BATCHES["atoms"]}}
+    kill = {"_target_": "saboteurs.Kill", "step": 15, "rank": 1, "folder": str(tmp_path)}
+    with pytest.raises(ProcessLost, match=r"process 1 of 3 was ended by SIGKILL .* resume=auto"):
+        run_training(make_config(**changes, trainer=wide(3), extensions={"callbacks": [kill]}))
+    outcome = run_training(make_config(**changes, trainer=wide(1), resume="auto"))
+    assert_alike(folder_of("atoms", 1), outcome.output_dir)
+
+
+def test_no_process_outlives_the_first(make_config, start_run, tmp_path):
+    kill = {"_target_": "saboteurs.Kill", "step": 9, "rank": 0, "folder": str(tmp_path)}
+    process = start_run(make_config(trainer=wide(2), extensions={"callbacks": [kill]}))
+    _, errors = process.communicate(timeout=60)  # the pipe closes when both have ended
+    assert process.returncode == -9
+    assert errors.startswith("process 1: ")
+    assert "resume=auto" in errors
+    assert errors.count("\n") == 1
+
+
+def test_weights_without_a_part_in_the_loss_do_no_harm(make_config, tmp_path):
+    # Forces do not depend on the shifts.
+    forces_alone = {"model": {"dtype": "float64"}, "train": {"loss": {"energy": None}}}
+    one, two = (
+        run_training(
+            make_config(**forces_alone, trainer=wide(width), output_dir=str(tmp_path / f"run{width}"))
+        ).output_dir
+        for width in (1, 2)
+    )
+    assert_alike(one, two)
+
+
+def assert_alike(left: Path, right: Path) -> None:
+    """The same rows of numbers, weights and average, up to the rounding of sums in another order."""
+    for name in ("metrics.csv", "steps.csv"):
+        ours, theirs = rows(left / name), rows(right / name)
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            other.pop("idle", None)
+            assert numbers(one) == pytest.approx(numbers(other), rel=1e-9, abs=1e-12)
+    one, other = (load_checkpoint(folder / "last.ckpt")["state_dict"] for folder in (left, right))
+    torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def numbers(row: dict[str, str]) -> dict[str, float]:
+    return {name: float(value) for name, value in row.items() if value and name != "idle"}
