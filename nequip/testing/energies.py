@@ -63,7 +63,8 @@ class EnergyConformance(PropertySuite):
 
         def check(frame: Frame) -> None:
             prediction = predict(potential, frame)
-            energy, atomic_energies, *derivatives = prediction
+            energy, atomic_energies = prediction.energy, prediction.atomic_energies
+            derivatives = (prediction.forces, prediction.stress, prediction.virial)
             values = [value for value in prediction if value is not None]
             assert energy.shape == (1,)
             assert atomic_energies.shape == (frame.num_atoms,)
@@ -280,8 +281,9 @@ class EnergyConformance(PropertySuite):
         potential.train()
 
         def check(structures: tuple[Frame, ...]) -> None:
-            energy, _, forces, _, virial = predict(potential, *structures)
-            terms = [squared_distance(value) for value in (energy, forces, virial) if value is not None]
+            prediction = predict(potential, *structures)
+            outputs = (prediction.energy, prediction.forces, prediction.virial)
+            terms = [squared_distance(value) for value in outputs if value is not None]
             names, parameters = zip(*potential.named_parameters(), strict=True)
             gradients = torch.autograd.grad(torch.stack(terms).sum(), parameters, allow_unused=True)
             for name, gradient in zip(names, gradients, strict=True):
