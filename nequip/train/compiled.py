@@ -6,6 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from math import inf, isfinite
 from typing import Any, NamedTuple
 
 import torch
@@ -55,8 +56,8 @@ class CompiledPotential:
     def __init__(self, potential: Potential):
         self.potential = potential
         self.num_compilations = 0
-        self._function: Callable[..., tuple[Tensor, ...]] | None = None
         self.num_unchecked = CHECKED_BATCHES
+        self._function: Callable[..., tuple[Tensor, ...]] | None = None
         self._failed = False
 
     @property
@@ -154,9 +155,8 @@ class CompiledPotential:
 
     def _give_up(self, error: Exception) -> None:
         self._failed, self._function = True, None
-        error = getattr(
-            error, "inner_exception", error
-        )  # of a BackendCompilerFailed, which says little itself
+        # what torch raises then says of the first error only that there was one
+        error = getattr(error, "inner_exception", error)
         reason = str(error).strip().partition("\n")[0][:200].rstrip(".:")
         logger.warning(
             "the training step could not be compiled (%s): training goes on in eager mode, which computes "
@@ -211,4 +211,5 @@ def _unequal_mean(value: Tensor) -> Tensor:
 
 def _deviation(one: Tensor, other: Tensor, floor: float) -> float:
     """Difference relative to the size of the array; that of a smaller one is taken for `floor`."""
-    return float((one - other).norm()) / max(float(other.norm()), floor, 1e-30)
+    difference = float((one - other).norm()) / max(float(other.norm()), floor, 1e-30)
+    return difference if isfinite(difference) else inf
