@@ -3,7 +3,7 @@
 The rivals are nequip 0.19.1 and nequip-allegro 0.8.3.
 
     python scripts/bench.py [--model nequip|allegro] [--threads 2] [--rounds 5]
-        [--published-aoti] [--output FILE.json]
+        [--published-aoti] [--device cpu|cuda] [--molecules 64] [--peer-python PATH] [--output FILE.json]
 
 Makes the rival's environment (a virtual environment of its own, since its import name is ours), gives
 all programs the same weights, requires equal forces, then times them in turns, so that whatever else
@@ -68,12 +68,12 @@ MODELS = {
     },
 }
 TOLERANCE = 1e-4  # relative difference of forces in float32
-# Ours with radial networks, and with the tables that our calculators take in float32.
-OURS = ("ours", "ours_tables")
+# Ours with radial networks, with the tables that our calculators take in float32, and as one compiled file.
+OURS = ("ours", "ours_tables", "ours_file")
 # Threads of OpenMP wait for more work in a busy loop, which would take the cores from the next program.
 PAUSE = 0.5  # seconds
 CASES = {
-    "forces_water_192": ("published", "published_aoti", *OURS),
+    "forces_water": ("published", "published_aoti", *OURS),
     "train_step_ethanol_5": ("published", "ours"),
 }
 
@@ -85,12 +85,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="timed repetitions of each case")
     parser.add_argument("--published-aoti", action="store_true", help="also against the compiled rival")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--molecules", type=int, default=64, help="of water, a cube of a whole number")
+    parser.add_argument("--peer-python", type=Path, help="the Python of an environment with the rival")
     parser.add_argument("--peer-env", type=Path, default=ROOT / ".cache" / "peer-nequip")
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     options = parser.parse_args()
-    peer_python = make_peer_environment(options.peer_env)
+    peer_python = options.peer_python or make_peer_environment(options.peer_env)
     with tempfile.TemporaryDirectory() as folder:
-        problem = write_problem(Path(folder), MODELS[options.model])
+        problem = write_problem(Path(folder), MODELS[options.model], options.molecules)
         programs = {"published": peer_python} | dict.fromkeys(OURS, sys.executable)
         if options.model != "nequip":
             del programs["ours_tables"]  # only NequIP's radial networks can be tables
@@ -99,7 +102,8 @@ def main() -> None:
             compiled = make_compiled_rival(peer_python, problem, options)
             shutil.copytree(compiled, problem, dirs_exist_ok=True)
         # the rival first: where there are no weights yet, it draws those that all then use
-        workers = {name: Worker(python, name, problem, options.threads) for name, python in programs.items()}
+        arguments = (problem, str(options.threads), options.device)
+        workers = {name: Worker(python, name, *arguments) for name, python in programs.items()}
         check(workers, TOLERANCE)
         times = time_in_turns(workers, CASES, options.rounds)
         for worker in workers.values():
@@ -122,7 +126,7 @@ def make_peer_environment(folder: Path) -> Path:
 def make_compiled_rival(peer_python: Path, problem: Path, options: argparse.Namespace) -> Path:
     """The folder of the rival's model.nequip.pt2 and its weights.npz; made once and kept."""
     key = hashlib.sha256(
-        json.dumps([MODELS[options.model], PEER_PACKAGES, options.threads]).encode()
+        json.dumps([MODELS[options.model], PEER_PACKAGES, options.threads, options.device]).encode()
     ).hexdigest()[:12]
     folder = ROOT / ".cache" / f"peer-aoti-{key}"
     if not (folder / "complete").exists():
@@ -135,17 +139,17 @@ def make_compiled_rival(peer_python: Path, problem: Path, options: argparse.Name
         }
         make_checkpoint = [peer_python, WORKERS / "published_checkpoint.py", problem, folder]
         subprocess.run(make_checkpoint, check=True, env=environment)
-        nequip_compile = [peer_python.parent / "nequip-compile", folder / "model.ckpt"]
+        nequip_compile = [peer_python, "-m", "nequip.scripts.compile", folder / "model.ckpt"]
         nequip_compile += [folder / "model.nequip.pt2", "--data-path", folder / "example.pt"]
-        nequip_compile += ["--mode", "aotinductor", "--device", "cpu", "--target", "ase"]
+        nequip_compile += ["--mode", "aotinductor", "--device", options.device, "--target", "ase"]
         subprocess.run(nequip_compile, check=True, env=environment)
         (folder / "complete").touch()
     return folder
 
 
-def write_problem(folder: Path, model: dict[str, object]) -> Path:
+def write_problem(folder: Path, model: dict[str, object], molecules: int) -> Path:
     """The programs' input: the model, a water box for force evaluations, molecules for training."""
-    systems = {"water_192": water_box(64)} | {f"ethanol_{i}": rattled_ethanol(i) for i in range(5)}
+    systems = {"water": water_box(molecules)} | {f"ethanol_{i}": rattled_ethanol(i) for i in range(5)}
     arrays: dict[str, np.ndarray] = {}
     for name, atoms in systems.items():
         arrays |= {
@@ -183,9 +187,9 @@ def rattled_ethanol(seed: int) -> ase.Atoms:
 class Worker:
     """One program in a process of its own, asked for one thing at a time."""
 
-    def __init__(self, python: str | Path, name: str, problem: Path, threads: int):
+    def __init__(self, python: str | Path, name: str, *arguments: str | Path):
         self.process = subprocess.Popen(
-            [python, WORKERS / f"{name}.py", problem, str(threads)],
+            [python, WORKERS / f"{name}.py", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -251,8 +255,14 @@ def report(times: dict[str, dict[str, list[float]]], options: argparse.Namespace
             times_told = f"{row['rival_ms']:12.1f}  {program:12}{row['ours_ms']:12.1f}{row['ratio']:8.2f}"
             print(f"{case:24}{rival:16}{times_told}")
             rows.append({"case": case, "rival": rival, "ours": program} | row)
-    machine = {"processor": platform.processor() or platform.machine(), "threads": options.threads}
-    result = {"machine": machine, "model": MODELS[options.model], "cases": rows}
+    processor = platform.processor() or platform.machine()
+    machine = {"processor": processor, "threads": options.threads, "device": options.device}
+    result = {
+        "machine": machine,
+        "atoms": 3 * options.molecules,
+        "model": MODELS[options.model],
+        "cases": rows,
+    }
     if options.output:
         options.output.write_text(json.dumps(result, indent=2) + "\n")
         print(f"written to {options.output}")

@@ -102,7 +102,7 @@ def main() -> None:
         }
         workers: dict[str, Worker] = {}
         for name, (python, worker) in programs.items():  # in this order: the rival writes the file
-            workers[name] = Worker(python, worker, problem, options.threads)
+            workers[name] = Worker(python, worker, problem, str(options.threads))
         check(workers, TOLERANCE[options.dtype])
         times = time_in_turns(workers, {"evaluate": tuple(workers)}, options.rounds)["evaluate"]
         for worker in workers.values():

@@ -68,8 +68,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        problem = write_problem(folder, MODEL)
-        published = Worker(make_peer_environment(options.peer_env), "published", problem, 2)
+        problem = write_problem(folder, MODEL, 64)
+        published = Worker(make_peer_environment(options.peer_env), "published", problem, "2", "cpu")
         potential = from_published(MODEL, dict(np.load(folder / "weights.npz")), dtype="float32")
         model, seconds = compile_model(potential, folder)
         figures = {"export_s": seconds, "artefact_MB": model.stat().st_size / 1e6}
@@ -97,10 +97,10 @@ def water_192(published: Worker, model: Path, folder: Path, rounds: int) -> dict
     """Milliseconds of a step of 64 molecules of water on two threads."""
     ours: list[float] = []
     rival: list[float] = []
-    published.ask("forces_water_192")
+    published.ask("forces_water")
     for _ in range(rounds):
         time.sleep(PAUSE)
-        rival.append(published.ask("forces_water_192")["seconds"])
+        rival.append(published.ask("forces_water")["seconds"])
         time.sleep(PAUSE)
         ours.append(step(water_box(64), model, folder, steps=50, threads=2))
     result = {

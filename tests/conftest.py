@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from torch.cuda import is_available as cuda_is_available
 
 if TYPE_CHECKING:
     from small_artefacts import SmallArtefact
@@ -33,13 +34,15 @@ def artefacts() -> Callable[..., SmallArtefact]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Outside Triton's interpreter leave out what needs it, and inside it what Triton has to compile.
+    """Leave out what Triton cannot run here.
 
-    A process has to choose the interpreter before it imports triton. Tests marked "compiled_by_triton"
-    start a process of their own for those marked "interpreted".
+    A process has to choose the interpreter before it imports triton: without a GPU, tests marked
+    "compiled_by_triton" start a process of their own for those marked "interpreted".
     """
-    absent = "compiled_by_triton" if os.environ.get("TRITON_INTERPRET") == "1" else "interpreted"
-    left_out = [item for item in items if item.get_closest_marker(absent)]
+    interpreter, gpu = os.environ.get("TRITON_INTERPRET") == "1", cuda_is_available()
+    absent = {"compiled_by_triton": interpreter, "interpreted": not (interpreter or gpu), "gpu": not gpu}
+    names = [name for name, is_absent in absent.items() if is_absent]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in names)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

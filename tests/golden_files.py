@@ -35,7 +35,13 @@ class Golden:
         }
 
     def predict(
-        self, structure: str, dtype: str, backend: Backend = "auto", *, tables: bool = False
+        self,
+        structure: str,
+        dtype: str,
+        backend: Backend = "auto",
+        *,
+        tables: bool = False,
+        device: str = "cpu",
     ) -> Prediction:
         potential = from_published(self.config, self.state, dtype, backend)
         if tables:
@@ -44,7 +50,9 @@ class Golden:
             key: self.arrays[f"struct/{structure}/{key}"] for key in ("numbers", "positions", "cell", "pbc")
         }
         frame = Frame(part["numbers"], part["positions"], part["cell"], tuple(bool(x) for x in part["pbc"]))
-        return potential(build_graph(frame, TypeMapper(potential.card.type_names), potential.cutoffs))
+        graph = build_graph(frame, TypeMapper(potential.card.type_names), potential.cutoffs)
+        prediction = potential.to(device)(graph.to(device))
+        return Prediction(*(None if value is None else value.cpu() for value in prediction))
 
     def expected(self, structure: str) -> dict[str, torch.Tensor]:
         folder = f"out/{structure}"

@@ -1,4 +1,4 @@
-"""Processes of their own for Triton: for its interpreter, and for its compiler without a GPU."""
+"""Where Triton runs: its interpreter and its compiler in processes of their own; a GPU if there is one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
+from torch.utils._pytree import tree_map_only
+
+T = TypeVar("T")
+
+
+def device() -> str:
+    """Of tests marked "interpreted": the GPU, if there is one, else the CPU of the interpreter."""
+    return "cuda" if torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1" else "cpu"
+
+
+def moved(values: T) -> T:
+    """The same lists and tuples with all tensors on that device."""
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(device()), values)
 
 
 def run_interpreted(tests: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from nequip.kernels.native.compiler import instruction_set
 from nequip.kernels.native.library import KernelLibrary, loaded_kernels
 from nequip.model.potential import Potential
 from nequip.typing import Tensor
+
+logger = logging.getLogger(__name__)
 
 # Levels of x86 that have these instructions; without one, code is for the very machine that compiles it.
 MARCH = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "generic": "x86-64"}
@@ -70,7 +73,7 @@ def _compile(module: GraphModule, inputs: tuple[Tensor, ...], folder: Path) -> l
         "aot_inductor.compile_wrapper_opt_level": "O1",  # O3 crashes g++ 12
         "cpp.threads": THREADS,
         "cpp.dynamic_threads": True,
-        "cpp.march": MARCH[instruction_set()] if platform.machine() == "x86_64" else None,
+        **_architecture(),
     }
     try:
         files = torch._inductor.aot_compile(module, inputs, options=options)
@@ -80,6 +83,19 @@ def _compile(module: GraphModule, inputs: tuple[Tensor, ...], folder: Path) -> l
         ) from error
     assert isinstance(files, list)
     return files
+
+
+def _architecture() -> dict[str, str]:
+    """The option of torch that keeps to instructions which the card tells."""
+    if platform.machine() != "x86_64":
+        return {}
+    if not hasattr(torch._inductor.config.cpp, "march"):
+        logger.warning(
+            "torch %s compiles for processors like this one only: with torch 2.13 the file runs on others too.",
+            torch.__version__,
+        )
+        return {}
+    return {"cpp.march": MARCH[instruction_set()]}
 
 
 def _first_line(error: Exception) -> str:

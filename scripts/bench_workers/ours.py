@@ -18,15 +18,15 @@ from nequip.model.potential import Potential
 
 
 def main(*, tables: bool = False) -> None:
-    folder, threads = Path(sys.argv[1]), int(sys.argv[2])
+    folder, threads, device = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     torch.set_num_threads(threads)
     config = json.loads((folder / "model.json").read_text())
-    model = from_published(config, dict(np.load(folder / "weights.npz")), dtype="float32")
+    model = from_published(config, dict(np.load(folder / "weights.npz")), dtype="float32").to(device)
     if tables:
         model.tabulate_radial()
     structures = dict(np.load(folder / "structures.npz"))
-    water = load(structures, "water_192", model)
-    batch = collate([load(structures, f"ethanol_{i}", model) for i in range(5)])
+    water = load(structures, "water", model).to(device)
+    batch = collate([load(structures, f"ethanol_{i}", model) for i in range(5)]).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)  # as nequip-train does
 
     def train_step() -> None:
@@ -40,7 +40,7 @@ def main(*, tables: bool = False) -> None:
         model.eval()
         return model(water).forces
 
-    serve({"forces_water_192": forces, "train_step_ethanol_5": train_step})
+    serve({"forces_water": forces, "train_step_ethanol_5": train_step})
 
 
 def load(structures: dict[str, np.ndarray], name: str, model: Potential) -> AtomicGraph:

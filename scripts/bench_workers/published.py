@@ -18,7 +18,7 @@ from nequip.data import AtomicDataDict, compute_neighborlist_, from_dict
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    folder, threads = Path(sys.argv[1]), int(sys.argv[2])
+    folder, threads, device = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     torch.set_num_threads(threads)
     set_global_state()
     config = json.loads((folder / "model.json").read_text())
@@ -28,9 +28,11 @@ def main() -> None:
         model.load_state_dict({key: torch.as_tensor(state[key]) for key in state})
     else:
         save_weights(model, folder / "weights.npz")
+    model.to(device)
     structures = dict(np.load(folder / "structures.npz"))
-    water = load(structures, "water_192", config)
-    batch = AtomicDataDict.batched_from_list([load(structures, f"ethanol_{i}", config) for i in range(5)])
+    water = on(device, load(structures, "water", config))
+    ethanol = [load(structures, f"ethanol_{i}", config) for i in range(5)]
+    batch = on(device, AtomicDataDict.batched_from_list(ethanol))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
 
     def train_step() -> None:
@@ -44,7 +46,11 @@ def main() -> None:
         model.eval()
         return model(dict(water))["forces"]
 
-    serve({"forces_water_192": forces, "train_step_ethanol_5": train_step})
+    serve({"forces_water": forces, "train_step_ethanol_5": train_step})
+
+
+def on(device: str, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value.to(device) for key, value in data.items()}
 
 
 def described(config: dict) -> dict:

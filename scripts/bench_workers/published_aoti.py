@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from published import load
+from published import load, on
 from serve import serve
 
 from nequip.integrations.ase import NequIPCalculator
@@ -17,12 +17,12 @@ from nequip.integrations.ase import NequIPCalculator
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    folder, threads = Path(sys.argv[1]), int(sys.argv[2])
+    folder, threads, device = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     torch.set_num_threads(threads)
-    calculator = NequIPCalculator.from_compiled_model(folder / "model.nequip.pt2", device="cpu")
+    calculator = NequIPCalculator.from_compiled_model(folder / "model.nequip.pt2", device=device)
     config = json.loads((folder / "model.json").read_text())
-    water = load(dict(np.load(folder / "structures.npz")), "water_192", config)
-    serve({"forces_water_192": lambda: calculator.call_model(dict(water))["forces"]})
+    water = on(device, load(dict(np.load(folder / "structures.npz")), "water", config))
+    serve({"forces_water": lambda: calculator.call_model(dict(water))["forces"]})
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main() -> None:
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.strategy.connect(module)
     trainer.save_checkpoint(folder / "model.ckpt", weights_only=True)
-    save_example(load(dict(np.load(problem / "structures.npz")), "water_192", config), folder / "example.pt")
+    save_example(load(dict(np.load(problem / "structures.npz")), "water", config), folder / "example.pt")
 
 
 def save_example(graph: dict[str, torch.Tensor], file: Path) -> None:

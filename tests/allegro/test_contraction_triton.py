@@ -5,16 +5,30 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+import test_contraction_cpu
 import torch
 from golden_files import Golden, golden_files
-from test_contraction_cpu import arguments, assert_same, contraction, derivatives, graph, random
-from triton_processes import compiled, run_interpreted
+from test_contraction_cpu import assert_same, contraction, derivatives
+from triton_processes import compiled, device, moved, run_interpreted
 
 from allegro.config import PRESETS
 from allegro.contraction import ContractionSpec, contract, environment, reference, triton, weighted_harmonics
 from allegro.irreps import harmonics, layer_irreps
 from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
+
+
+def graph(*sizes: int) -> Edges:
+    return moved(test_contraction_cpu.graph(*sizes))
+
+
+def random(dtype: torch.dtype, *shapes: tuple[int, int]) -> list[torch.Tensor]:
+    return moved(test_contraction_cpu.random(dtype, *shapes))
+
+
+def arguments(spec: ContractionSpec, edges: Edges, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    return moved(test_contraction_cpu.arguments(spec, edges, dtype))
+
 
 DTYPES = {torch.float64: 1e-13, torch.float32: 3e-6}
 SPECS = {
@@ -137,7 +151,7 @@ def test_the_environment_and_what_it_sums_to_third_order(sums):
 def test_a_golden_file(structure):
     (path,) = (path for path in golden_files("allegro") if path.stem == "allegro_small")
     golden = Golden(path)
-    golden.check_float64(golden.predict(structure, "float64", "triton"), structure)
+    golden.check_float64(golden.predict(structure, "float64", "triton", device=device()), structure)
 
 
 def test_other_dtypes_are_refused():
@@ -147,9 +161,9 @@ def test_other_dtypes_are_refused():
 
 @pytest.mark.compiled_by_triton
 def test_a_cpu_is_refused():
-    edges = graph()
+    edges = test_contraction_cpu.graph()
     with pytest.raises(KernelError, match="cannot run on a CPU"):
-        contract(*arguments(TINY, edges), edges, spec=TINY, backend="triton")
+        contract(*test_contraction_cpu.arguments(TINY, edges), edges, spec=TINY, backend="triton")
 
 
 @pytest.mark.compiled_by_triton

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from golden_files import Golden, golden_files
-from triton_processes import compiled, run_interpreted
+from triton_processes import compiled, device, moved, run_interpreted
 
 from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
@@ -51,7 +51,7 @@ def problem(spec: TensorProductSpec, dtype: torch.dtype, rows: int = 3, edges: i
     point = [(sources, spec.irreps_in.dim), (edges, spec.irreps_sh.dim), (edges, spec.num_weights)]
     shapes = [(rows, spec.irreps_out.dim), *point, *point]
     arrays = [torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype) for shape in shapes]
-    return arrays, Edges(center, neighbor, row_ptr, neighbor.argsort(stable=True))
+    return moved((arrays, Edges(center, neighbor, row_ptr, neighbor.argsort(stable=True))))
 
 
 def by_triton(arrays: list[torch.Tensor], edges: Edges, spec: TensorProductSpec) -> list[torch.Tensor]:
@@ -151,14 +151,15 @@ def test_operators_to_third_order():
 def test_golden_files(name, structure):
     (path,) = (path for path in golden_files("nequip") if path.stem == name)
     golden = Golden(path)
-    golden.check_float64(golden.predict(structure, "float64", "triton"), structure)
+    golden.check_float64(golden.predict(structure, "float64", "triton", device=device()), structure)
 
 
 @pytest.mark.compiled_by_triton
 def test_a_cpu_is_refused():
     arrays, edges = problem(TINY, torch.float64)
+    on_cpu = [array.cpu() for array in arrays]
     with pytest.raises(KernelError, match="cannot run on a CPU"):
-        convolve(*arrays[1:4], edges, spec=TINY, backend="triton")
+        convolve(*on_cpu[1:4], edges, spec=TINY, backend="triton")
 
 
 @pytest.mark.compiled_by_triton

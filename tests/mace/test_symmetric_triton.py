@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_symmetric_cpu
 import torch
-from test_symmetric_cpu import arguments, assert_same, derivatives
-from triton_processes import run_interpreted
+from test_symmetric_cpu import Arrays, assert_same, derivatives
+from triton_processes import moved, run_interpreted
 
 from mace_ext.contraction import SymmetricSpec, contract_symmetric
 from mace_ext.contraction.points import Point
@@ -26,6 +27,12 @@ SPECS = {
 }
 SPECS = {name: SymmetricSpec.parse(text) for name, text in SPECS.items()}
 TINY = SymmetricSpec.parse("2x0e+2x1o|2|2x0e+2x1o")
+
+
+def arguments(
+    spec: SymmetricSpec, atoms: int = 23, num_types: int = 4, dtype: torch.dtype = torch.float64
+) -> tuple[Arrays, torch.Tensor]:
+    return moved(test_symmetric_cpu.arguments(spec, atoms, num_types, dtype))
 
 
 @pytest.fixture
@@ -82,7 +89,7 @@ def test_other_dtypes_are_refused():
 
 @pytest.mark.compiled_by_triton
 def test_a_cpu_is_refused():
-    arrays, types = arguments(TINY)
+    arrays, types = test_symmetric_cpu.arguments(TINY)
     with pytest.raises(KernelError, match="cannot run on a CPU"):
         contract_symmetric(*arrays, types, spec=TINY, backend="triton")
 
