@@ -142,7 +142,8 @@ def make_compiled_rival(peer_python: Path, problem: Path, options: argparse.Name
         nequip_compile = [peer_python, "-m", "nequip.scripts.compile", folder / "model.ckpt"]
         nequip_compile += [folder / "model.nequip.pt2", "--data-path", folder / "example.pt"]
         nequip_compile += ["--mode", "aotinductor", "--device", options.device, "--target", "ase"]
-        subprocess.run(nequip_compile, check=True, env=environment)
+        # elsewhere: our nequip would be found first in this folder
+        subprocess.run(nequip_compile, check=True, env=environment, cwd=folder)
         (folder / "complete").touch()
     return folder
 

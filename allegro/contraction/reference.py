@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from allegro.contraction.spec import ContractionSpec
 from nequip.kernels.edges import Edges
+from nequip.kernels.tensor_product.reference import chunk
 from nequip.o3 import Irreps, join, split, wigner_3j_array
 from nequip.typing import Float, Tensor
-
-# Edges taken at a time, for the reason told at nequip.kernels.tensor_product.reference.
-CHUNK = 512
 
 
 def weighted_harmonics(
@@ -35,7 +33,7 @@ def environment(
 ) -> Float[Tensor, "row component_channel"]:
     """Sum weighted harmonics onto centers, some edges at a time."""
     summed = sh.new_zeros(edges.row_ptr.shape[0] - 1, irreps.dim)
-    chunks = (array.split(CHUNK) for array in (edges.center, sh, weight))
+    chunks = (array.split(chunk(sh.device)) for array in (edges.center, sh, weight))
     for center, harmonics, weights in zip(*chunks, strict=True):
         summed.index_add_(0, center, weighted_harmonics(harmonics, weights, irreps))
     return summed
@@ -59,7 +57,8 @@ def contract(
         for pair in sorted({(path.block_in, path.block_env) for path in spec.paths})
     }
     gathered = env.index_select(0, edges.center)
-    chunks = zip(tensors.split(CHUNK), gathered.split(CHUNK), strict=True)
+    size = chunk(tensors.device)
+    chunks = zip(tensors.split(size), gathered.split(size), strict=True)
     return join([_products(left, right, weight, couplings, spec) for left, right in chunks], dim=0)
 
 

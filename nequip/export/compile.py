@@ -91,7 +91,7 @@ def _architecture() -> dict[str, str]:
         return {}
     if not hasattr(torch._inductor.config.cpp, "march"):
         logger.warning(
-            "torch %s compiles for processors like this one only: with torch 2.13 the file runs on others too.",
+            "torch %s compiles for processors like this one only; with torch 2.13 the file runs on others.",
             torch.__version__,
         )
         return {}

@@ -7,7 +7,7 @@ from math import sqrt
 import pytest
 import torch
 
-from allegro.contraction import ContractionSpec, contract, environment, reference
+from allegro.contraction import ContractionSpec, contract, environment
 from nequip.errors import KernelError
 from nequip.kernels.edges import Edges
 from nequip.o3 import Irreps, split, wigner_3j, wigner_d
@@ -96,7 +96,7 @@ def test_the_number_of_edges_at_a_time_changes_nothing(monkeypatch):
     inputs = arguments(spec, edges)
     harmonics = (random(16, 9), random(16, 6))
     whole = contract(*inputs, edges, spec=spec), environment(*harmonics, edges, irreps=spec.irreps_env)
-    monkeypatch.setattr(reference, "CHUNK", 3)
+    monkeypatch.setattr("nequip.kernels.tensor_product.reference.CHUNK", 3)
     pieces = contract(*inputs, edges, spec=spec), environment(*harmonics, edges, irreps=spec.irreps_env)
     torch.testing.assert_close(pieces, whole)
 

@@ -19,7 +19,8 @@ from nequip.model.potential import Potential
 
 pytestmark = pytest.mark.gpu
 ARCHITECTURES = ["nequip", "allegro", "mace"]
-GOLDEN = {path.stem: path for name in ("nequip", "allegro", "mace") for path in golden_files(name)}
+FILES = {path.stem: path for name in ARCHITECTURES for path in golden_files(name)}
+GOLDEN = [(name, head) for name, path in FILES.items() for head in Golden(path).config.get("heads", [None])]
 
 
 def structures() -> list[Atoms]:
@@ -37,9 +38,10 @@ def graph(potential: Potential, *structures: Atoms) -> AtomicGraph:
     return collate([build_graph(frame, mapper, potential.cutoffs) for frame in frames])
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_published_potentials(name):
-    golden = Golden(GOLDEN[name])
+@pytest.mark.parametrize(("name", "head"), GOLDEN)
+def test_published_potentials(name, head):
+    golden = Golden(FILES[name])
+    golden.config |= {} if head is None else {"head": head}
     golden.check_float64(golden.predict("ethanol", "float64", device="cuda"), "ethanol")
     golden.check_float32(golden.predict("ethanol", "float32", device="cuda"), "ethanol")
 
@@ -66,7 +68,7 @@ def test_a_training_step(architecture):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_compiled_file(architecture, dtype, tmp_path):
-    potential = small_potential(architecture, dtype)
+    potential = small_potential(architecture, dtype).eval()
     path = tmp_path / "small.nequip.pt2"
     export(small_potential(architecture, dtype).cuda(), path, ExportSettings(target="ase"))
     tolerance = 1e-9 if dtype == "float64" else 2e-4

@@ -14,9 +14,17 @@ from nequip.kernels.tensor_product.spec import TensorProductSpec
 from nequip.o3 import join, split, wigner_3j_array
 from nequip.typing import Float, Tensor
 
-# Edges taken at a time: the arrays between product and sum then stay in cache and below the size
+# Edges taken at a time on a CPU: the arrays between product and sum then stay in cache and below the size
 # (32 MB) from which the allocator hands memory back to the system. Measured 4 times faster than one piece.
 CHUNK = 512
+
+# On a GPU, which has the more to do at once the better, but whose memory ends.
+GPU_CHUNK = 65536
+
+
+def chunk(device: torch.device) -> int:
+    """Edges that are taken at a time."""
+    return CHUNK if device.type == "cpu" else GPU_CHUNK
 
 
 def convolve(
@@ -34,7 +42,7 @@ def convolve(
     width = sum(spec.channels(path) * path.irrep_out.dim for path in spec.paths)
     summed = x.new_zeros(edges.row_ptr.shape[0] - 1, width)
     pieces = (edges.center, edges.neighbor, sh, weight)
-    for center, neighbor, harmonics, weights in zip(*(p.split(CHUNK) for p in pieces), strict=True):
+    for center, neighbor, harmonics, weights in zip(*(p.split(chunk(x.device)) for p in pieces), strict=True):
         message = _messages(x.index_select(0, neighbor), harmonics, weights, couplings, spec)
         summed.index_add_(0, center, message)
     return _merge(summed, spec)
