@@ -33,7 +33,7 @@ EXPERIMENTS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         "aspirin_dens",
         {
             "without": ("train.dens=null",),
-            "without, 1.7 times the epochs": ("train.dens=null", "trainer.max_epochs=340"),
+            "without, 1.7 times the epochs": ("train.dens=null", "trainer.max_epochs=170"),
             "with DeNS": (),
         },
     ),
