@@ -1,4 +1,4 @@
-"""OpenEquivariance and cuEquivariance, where they are installed. Never run on a GPU by us so far.
+"""OpenEquivariance and cuEquivariance, where they are installed. Not tried so far.
 
 Written from the documentation and sources of openequivariance 0.7 and cuequivariance 0.13. The layouts of
 cuEquivariance were checked with its plain PyTorch method on a CPU; those of OpenEquivariance are e3nn's, as
