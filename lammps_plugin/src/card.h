@@ -26,7 +26,6 @@ struct Card {
   void check_runs_here(const std::string& path) const;
 
   double cutoff(int type_of_center, int type_of_neighbor) const;
-  int scalar_bytes() const { return dtype == "float32" ? 4 : 8; }
 };
 
 }  // namespace nequip_lammps

@@ -1,25 +1,29 @@
 // Rows of numbers for each atom, carried between the process that owns an atom and those that have it as a ghost.
 #pragma once
+#include <mpi.h>
+
 #include <cstddef>
 #include <vector>
 
-namespace LAMMPS_NS {
-class Comm;
-class Pair;
-}  // namespace LAMMPS_NS
-
 namespace nequip_lammps {
 
-// LAMMPS packs and unpacks by its own numbers of atoms (owned, then every ghost), the model has its own (centers, then
-// those ghosts alone that are neighbors): rows are spread out to the former, communicated, and gathered again. Ghosts
-// that the model does not see take part, because they are handed on to further processes.
+// LAMMPS's own communication carries all ghosts, most of which the model does not see, from box to box. Here a process
+// asks, once for each neighbor list, for the atoms that may become neighbors; then their rows come straight from the
+// owner, in one message from each process.
 class Halo {
  public:
-  // `pair` calls pack... and unpack... below when LAMMPS asks it to.
-  explicit Halo(LAMMPS_NS::Pair* pair) : pair(pair) {}
+  struct Home {
+    int rank;    // of the process that owns an atom
+    int number;  // of the atom there
+  };
 
-  // For the graph that is about to be computed. index[row]: LAMMPS's number of a row, or -1 for none.
-  void set_rows(const std::vector<int>& index, size_t num_centers, size_t num_lammps_atoms, LAMMPS_NS::Comm* comm);
+  // All processes together, for a new neighbor list. ghosts: LAMMPS's numbers of those whose rows may be asked for;
+  // homes[i]: where LAMMPS's atom i lives.
+  void plan(const std::vector<int>& ghosts, const std::vector<Home>& homes, MPI_Comm world);
+
+  // For the graph that is about to be computed. index[row]: LAMMPS's number of a row, or -1 for none; the first rows are
+  // centers, which this process owns. Throws std::runtime_error for a row that nobody was asked for.
+  void set_rows(const std::vector<int>& index, size_t num_centers, size_t num_lammps_atoms);
 
   // rows [center, width] -> all [row, width]
   template <class Scalar>
@@ -30,27 +34,33 @@ class Halo {
   void reverse(const Scalar* all, Scalar* rows, size_t width);
 
   size_t num_centers() const { return centers; }
-  size_t num_rows() const { return index.size(); }
-
-  // Doubles that LAMMPS must make room for: its messages are of doubles, two float32 go into one.
-  static int doubles(size_t width, size_t scalar_bytes) { return static_cast<int>((width * scalar_bytes + 7) / 8); }
-
-  int pack(int n, const int* list, double* message) const;         // rows of listed atoms
-  int pack_range(int n, int first, double* message) const;         // rows of n atoms from the first
-  void unpack_range(int n, int first, const double* message);      // put in place
-  void add(int n, const int* list, const double* message);         // added to listed atoms
+  size_t num_rows() const { return total; }
 
  private:
-  template <class Scalar>
-  void spread(const Scalar* rows, size_t count, size_t width);
+  // Atoms in the order in which their rows travel: those of one other process follow each other.
+  struct Side {
+    std::vector<int> atoms;           // LAMMPS's numbers here
+    std::vector<int> counts, starts;  // by process
+    std::vector<int> rows;            // of the atoms in the graph, -1 for none
+    std::vector<std::byte> buffer;
 
-  LAMMPS_NS::Pair* pair;
-  LAMMPS_NS::Comm* comm = nullptr;  // given anew each time: `comm_style` replaces it
-  std::vector<int> index;
-  size_t centers = 0, atoms = 0;
-  std::vector<std::byte> buffer;  // [LAMMPS atom, stride]
-  size_t stride = 0;              // bytes of a row, whole doubles
-  bool is_float = false;
+    void set_counts(const std::vector<int>& counts);
+
+    template <class Scalar>
+    Scalar* room(size_t width);
+  };
+
+  template <class Scalar>
+  void pack(Side& side, const Scalar* rows, size_t width);
+
+  template <class Scalar>
+  void send(Side& from, Side& to, size_t width);
+
+  MPI_Comm world = MPI_COMM_NULL;
+  Side wanted;  // ghosts of this process
+  Side lent;    // atoms of this process that others have as ghosts
+  size_t centers = 0, total = 0;
+  std::vector<int> row_of;  // of LAMMPS's atoms
 };
 
 }  // namespace nequip_lammps

@@ -6,6 +6,7 @@
 
 #include <stdexcept>
 
+#include "arrays.h"
 #include "exchange.h"
 #include "halo.h"
 #include "operators.h"
@@ -35,6 +36,7 @@ at::Tensor view(const std::vector<T>& values, at::IntArrayRef shape, at::ScalarT
 }  // namespace
 
 struct Model::Loaded {
+  KeptArrays arrays;  // first: it has to outlive all others
   at::Device device;
   AOTIModelPackageLoader code;
   std::vector<at::Tensor> outputs;
@@ -64,7 +66,8 @@ Model::Result Model::run(const LocalGraph& graph, Halo& halo, int num_threads) {
   // another pair style, or Python, may have set another number for this process
   if (at::get_num_threads() != num_threads) at::set_num_threads(num_threads);
   try {
-    const ExchangeThrough scope(halo);
+    const ExchangeThrough through(halo);
+    const KeptArrays::Scope scope(loaded->arrays);
     loaded->outputs = loaded->code.run({
         view(graph.edge_vector, {edges, 3}, at::kDouble, device),
         view(graph.types, {atoms}, at::kLong, device),

@@ -25,8 +25,12 @@ using nequip_lammps::Halo;
 using nequip_lammps::LocalGraph;
 using nequip_lammps::Model;
 
+namespace {
+constexpr int HOME_SIZE = 2;  // doubles of a message for each atom
+}
+
 PairNequip::PairNequip(LAMMPS* lammps, std::string architecture_)
-    : Pair(lammps), architecture(std::move(architecture_)), halo(this) {
+    : Pair(lammps), architecture(std::move(architecture_)) {
   single_enable = 0;
   restartinfo = 0;  // a restart holds no potential: pair_style and pair_coeff are given again
   one_coeff = 1;
@@ -65,8 +69,7 @@ void PairNequip::coeff(int narg, char** arg) {
   agree_on(problem);
   for (int i = 1; i <= n; ++i)
     for (int j = 1; j <= n; ++j) setflag[i][j] = model_type[i] >= 0 && model_type[j] >= 0;
-  // before Comm::init, which makes room for the messages
-  comm_forward = comm_reverse = Halo::doubles(card.exchange_width, card.scalar_bytes());
+  comm_forward = HOME_SIZE;
 }
 
 void PairNequip::load(const std::string& path, const std::vector<std::string>& elements) {
@@ -145,7 +148,6 @@ void PairNequip::init_style() {
   neighbor->add_request(this, NeighConst::REQ_FULL);
   // Under pair hybrid LAMMPS makes room for the messages of the hybrid, which asks its styles before they know.
   force->pair->comm_forward = std::max(force->pair->comm_forward, comm_forward);
-  force->pair->comm_reverse = std::max(force->pair->comm_reverse, comm_reverse);
 }
 
 double PairNequip::init_one(int i, int j) {
@@ -155,29 +157,57 @@ double PairNequip::init_one(int i, int j) {
 
 void PairNequip::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
-  update_representatives();
+  if (has_new_neighbors()) {
+    update_representatives();
+    if (card.exchange_width > 0) plan_exchanges();
+  }
   const Atoms atoms{atom->x,        atom->type,       list->inum, list->ilist, list->numneigh, list->firstneigh,
                     atom->nlocal + atom->nghost};
   try {
     const LocalGraph& graph = builder->build(atoms, representative);
-    halo.set_rows(graph.index, graph.num_centers(), atoms.total, comm);
+    if (card.exchange_width > 0) halo.set_rows(graph.index, graph.num_centers(), atoms.total);
     tally(graph, model->run(graph, halo, comm->nthreads));
   } catch (const std::exception& failure) {
     error->one(FLERR, "pair_style {}: {}", architecture, failure.what());
   }
 }
 
+// The same in all processes, since they plan together.
+bool PairNequip::has_new_neighbors() {
+  int mine = neighbor->ago == 0 || static_cast<int>(representative.size()) != atom->nlocal + atom->nghost, any = mine;
+  MPI_Allreduce(&mine, &any, 1, MPI_INT, MPI_MAX, world);
+  return any != 0;
+}
+
 // Periodic images of one atom share a row, that of the atom itself where this process owns it: fewer rows to compute
 // and to exchange, and none but its own on one process.
 void PairNequip::update_representatives() {
   const int total = atom->nlocal + atom->nghost;
-  const bool as_before = neighbor->ago > 0 && static_cast<int>(representative.size()) == total;
-  if (as_before) return;
   representative.resize(total);
   std::unordered_map<tagint, int> first;
   first.reserve(total);
   for (int i = 0; i < total; ++i)
     representative[i] = atom->tag_enable ? first.try_emplace(atom->tag[i], i).first->second : i;
+}
+
+// Ghosts that may be neighbors before the next list: LAMMPS tells where they live.
+void PairNequip::plan_exchanges() {
+  const int total = atom->nlocal + atom->nghost;
+  homes.resize(total);
+  for (int i = 0; i < atom->nlocal; ++i) homes[i] = {comm->me, i};
+  comm->forward_comm(this);
+  std::vector<char> is_listed(total, 0);
+  std::vector<int> ghosts;
+  for (int n = 0; n < list->inum; ++n) {
+    const int i = list->ilist[n];
+    for (int k = 0; k < list->numneigh[i]; ++k) {
+      const int j = representative[list->firstneigh[i][k] & NEIGHMASK];
+      if (j < atom->nlocal || is_listed[j] || model_type[atom->type[j]] < 0) continue;
+      is_listed[j] = 1;
+      ghosts.push_back(j);
+    }
+  }
+  halo.plan(ghosts, homes, world);
 }
 
 void PairNequip::tally(const LocalGraph& graph, const Model::Result& result) {
@@ -219,9 +249,17 @@ void PairNequip::tally_edge(int i, int j, const double* r, const double* g) {
   }
 }
 
-int PairNequip::pack_forward_comm(int n, int* list, double* message, int, int*) { return halo.pack(n, list, message); }
-void PairNequip::unpack_forward_comm(int n, int first, double* message) { halo.unpack_range(n, first, message); }
-int PairNequip::pack_reverse_comm(int n, int first, double* message) { return halo.pack_range(n, first, message); }
-void PairNequip::unpack_reverse_comm(int n, int* list, double* message) { halo.add(n, list, message); }
+int PairNequip::pack_forward_comm(int n, int* listed, double* message, int, int*) {
+  for (int k = 0; k < n; ++k) {
+    *message++ = homes[listed[k]].rank;
+    *message++ = homes[listed[k]].number;
+  }
+  return HOME_SIZE * n;
+}
+
+void PairNequip::unpack_forward_comm(int n, int first, double* message) {
+  for (int i = first; i < first + n; ++i, message += HOME_SIZE)
+    homes[i] = {static_cast<int>(message[0]), static_cast<int>(message[1])};
+}
 
 }  // namespace LAMMPS_NS

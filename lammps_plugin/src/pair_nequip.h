@@ -25,15 +25,15 @@ class PairNequip : public Pair {
 
   int pack_forward_comm(int n, int* list, double* message, int, int*) override;
   void unpack_forward_comm(int n, int first, double* message) override;
-  int pack_reverse_comm(int n, int first, double* message) override;
-  void unpack_reverse_comm(int n, int* list, double* message) override;
 
  private:
   void load(const std::string& path, const std::vector<std::string>& elements);
   void map_types(const std::vector<std::string>& elements, const std::string& path);
   void agree_on(const std::string& problem);
   int local_rank() const;
+  bool has_new_neighbors();
   void update_representatives();
+  void plan_exchanges();
   void tally(const nequip_lammps::LocalGraph& graph, const nequip_lammps::Model::Result& result);
   void tally_edge(int i, int j, const double* vector, const double* gradient);
 
@@ -43,6 +43,7 @@ class PairNequip : public Pair {
   std::unique_ptr<nequip_lammps::Model> model;
   std::unique_ptr<nequip_lammps::GraphBuilder> builder;
   nequip_lammps::Halo halo;
+  std::vector<nequip_lammps::Halo::Home> homes;  // of each atom and ghost
   std::vector<int> representative;  // of each atom and ghost: see GraphBuilder
 };
 
