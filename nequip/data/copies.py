@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from nequip.data.graph import AtomicGraph, Labels
-from nequip.typing import Bool, Int, Tensor
+from nequip.typing import Bool, Float, Int, Tensor
 
 # Labels that each structure has one of; the others belong to atoms.
 _OF_GRAPHS = ("energy", "stress", "weight", "group", "index", "q")
@@ -82,6 +82,15 @@ def with_ghosts(graph: AtomicGraph) -> tuple[AtomicGraph, Int[Tensor, " ghost"]]
         batch=torch.cat([graph.batch, graph.batch[owner]]),
     )
     return unfolded, owner
+
+
+def image_shifts(
+    graph: AtomicGraph, unrolled: AtomicGraph, owner: Int[Tensor, " ghost"]
+) -> Float[Tensor, "ghost 3"]:
+    """How many lattice vectors each ghost of `with_ghosts` is away from its owner."""
+    offset = unrolled.positions[graph.num_atoms :] - graph.positions[owner]
+    # of a cell with fewer vectors than three the others are zero
+    return torch.round(offset.unsqueeze(1) @ torch.linalg.pinv(graph.cell[graph.batch[owner]])).squeeze(1)
 
 
 def select(graph: AtomicGraph, keep: Bool[Tensor, " graph"]) -> AtomicGraph:

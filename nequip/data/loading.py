@@ -34,7 +34,7 @@ def blank(graph: AtomicGraph) -> AtomicGraph:
     unknown = {
         name: torch.full_like(value, torch.nan)
         for name, value in labels._asdict().items()
-        if value is not None and value.is_floating_point() and name not in ("weight", "directions")
+        if value is not None and value.is_floating_point() and name not in ("weight", "directions", "q", "patterns")
     }
     return graph._replace(labels=labels._replace(index=torch.full_like(labels.index, -1), **unknown))
 

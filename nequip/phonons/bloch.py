@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-from nequip.data.copies import with_ghosts
+from nequip.data.copies import image_shifts, with_ghosts
 from nequip.data.frame import FloatArray
 from nequip.data.graph import AtomicGraph
 from nequip.errors import ModelError
@@ -40,8 +40,7 @@ class BlochHessian:
             raise ModelError(f"the graph has {graph.num_graphs} structures: give one crystal.")
         self.size = 3 * graph.num_atoms
         unrolled, owner = with_ghosts(graph)
-        offset = unrolled.positions[graph.num_atoms :] - graph.positions[owner]
-        self.shift = torch.round(offset @ torch.linalg.pinv(graph.cell[0]))  # R of each image
+        self.shift = image_shifts(graph, unrolled, owner)  # R of each image
         with Held() as held:
             Waves(potential.atomic_energies, unrolled, owner, 1)
         # copies make pairs: one more where a single one is left

@@ -7,6 +7,7 @@ Cartesian matrix; and `Φ(-q)` is the conjugate of `Φ(q)`.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,9 @@ class SpaceOperation:
 def space_operations(atoms: Atoms) -> list[SpaceOperation]:
     """The space group of a structure, each of its operations with time reversal and without."""
     cell, places = np.array(atoms.cell), atoms.get_scaled_positions()
-    found = spglib.get_symmetry((cell, places, atoms.numbers), symprec=TOLERANCE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how spglib 2 tells errors, at every call
+        found = spglib.get_symmetry((cell, places, atoms.numbers), symprec=TOLERANCE)
     operations: list[SpaceOperation] = []
     for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
         gaps = (places @ rotation.T + translation)[:, None] - places

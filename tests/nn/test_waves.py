@@ -5,7 +5,7 @@ import pytest
 import torch
 from ase import Atoms
 
-from nequip.data.copies import select, with_ghosts
+from nequip.data.copies import image_shifts, select, with_ghosts
 from nequip.data.frame import Frame
 from nequip.data.graph import AtomicGraph, collate
 from nequip.data.neighbors import TypeMapper, build_graph
@@ -47,10 +47,7 @@ def product(
 ) -> torch.Tensor:
     """Of one wave of all structures of `graph`, each with its own q [graph, 3]."""
     unrolled, owner = with_ghosts(graph)
-    offset = unrolled.positions[graph.num_atoms :] - graph.positions[owner]
-    of_image = graph.batch[owner]
-    shift = torch.linalg.solve(graph.cell[of_image].mT, offset.unsqueeze(2)).squeeze(2)
-    angle = 2 * torch.pi * (shift * q[of_image]).sum(1)
+    angle = 2 * torch.pi * (image_shifts(graph, unrolled, owner) * q[graph.batch[owner]]).sum(1)
     waves = Waves(potential.atomic_energies, unrolled, owner, 2)
     return waves.product(u[None], torch.polar(torch.ones_like(angle), angle)[None], create_graph)[0]
 
