@@ -30,7 +30,9 @@ REPEATS = 3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("--supercell", type=int, default=4, metavar="N", help="cells along each vector (4)")
     parser.add_argument("--points", type=int, default=100, metavar="N", help="wave vectors (100)")
@@ -39,7 +41,9 @@ def main() -> None:
     potential = nequip.load(options.model, dtype="float64")
     for name, crystal in SALTS.items():
         atoms, path = primitive_cell(crystal)
-        q = np.concatenate([line.q for line in band_structure(Phonons(potential, atoms), path, options.points)])
+        q = np.concatenate(
+            [line.q for line in band_structure(Phonons(potential, atoms), path, options.points)]
+        )
         multiples = (options.supercell,) * 3
         routes: dict[str, Callable[[], FloatArray]] = {
             "exact, every q": lambda: Phonons(potential, atoms).frequencies(q),
@@ -64,7 +68,9 @@ def main() -> None:
             )
 
 
-def displaced(potential: nequip.model.potential.Potential, atoms: Atoms, multiples: tuple[int, ...]) -> Phonopy:
+def displaced(
+    potential: nequip.model.potential.Potential, atoms: Atoms, multiples: tuple[int, ...]
+) -> Phonopy:
     """Phonopy's own route."""
     cells = Phonopy(phonopy_atoms(atoms), np.diag(multiples), primitive_matrix=np.eye(3))
     cells.generate_displacements(distance=0.01)

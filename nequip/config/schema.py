@@ -285,8 +285,8 @@ class RunConfig(Strict):
         energy_only = isinstance(self.model, ModelConfig) and self.model.energy_only
         if energy_only and (loss.forces or loss.stress or loss.hessian or loss.force_constants):
             raise ValueError(
-                "model.energy_only leaves no forces, stress or Hessian to train on: set to null what train.loss "
-                "has of them (forces, stress, hessian, force_constants), or drop energy_only"
+                "model.energy_only leaves no forces, stress or Hessian to train on: set to null what "
+                "train.loss has of forces, stress, hessian and force_constants, or drop energy_only"
             )
         if self.train.compile and self.train.dens:
             raise ValueError(
@@ -294,6 +294,7 @@ class RunConfig(Strict):
             )
         if not any((loss.energy, loss.forces, loss.stress, loss.hessian, loss.force_constants)):
             raise ValueError(
-                "train.loss has no term: keep at least one of energy, forces, stress, hessian, force_constants"
+                "train.loss has no term: keep at least one of energy, forces, stress, hessian, "
+                "force_constants"
             )
         return self

@@ -26,7 +26,7 @@ class Noise:
     def apply(self, frame: Frame, rng: np.random.Generator) -> tuple[Frame, FloatArray]:
         """The frame with its displacements, and ε [atom, 3]: NaN for atoms left alone.
 
-        Energy and forces stay those of the frame as it was; those of second order and stress go where atoms move.
+        Energy and forces stay those of the frame as it was; other labels are dropped where atoms move.
         """
         noise = np.full((frame.num_atoms, 3), np.nan)
         if frame.forces is None or rng.random() >= self.probability:

@@ -25,7 +25,7 @@ class ForceConstants:
     values: FloatArray  # [cell, atom, 3, atom, 3]
 
     def waves(self) -> FloatArray:
-        """All q [cell, 3] that fit into the supercell, in units of the reciprocal lattice vectors; Γ first."""
+        """All q [cell, 3] that fit into it, in units of the reciprocal lattice vectors; Γ first."""
         size = abs(round(float(np.linalg.det(self.supercell))))
         # q = S⁻¹ m for whole numbers m; in units of 1/size these are whole numbers too
         generators = np.round(size * np.linalg.inv(self.supercell)).astype(np.int64).T
@@ -43,9 +43,7 @@ class ForceConstants:
         return np.tensordot(phases, self.values.reshape(-1, size, size), 1)
 
 
-def folded(
-    constants: FloatArray, owner: IntArray, shift: IntArray, supercell: IntArray
-) -> ForceConstants:
+def folded(constants: FloatArray, owner: IntArray, shift: IntArray, supercell: IntArray) -> ForceConstants:
     """From constants between the atoms of one primitive cell and all atoms of the supercell.
 
     Args:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from ase.data import atomic_numbers
 
 from nequip.data.frame import Frame
 from nequip.data.graph import AtomicGraph
 from nequip.data.neighbors import Cutoffs, TypeMapper, build_graph
-from nequip.typing import Int, Tensor
 
 SPACING = 2.3  # Å between neighbors
 

@@ -29,7 +29,11 @@ class Waves:
     """
 
     def __init__(
-        self, atomic_energies: AtomicEnergies, unrolled: AtomicGraph, owner: Int[Tensor, " image"], copies: int
+        self,
+        atomic_energies: AtomicEnergies,
+        unrolled: AtomicGraph,
+        owner: Int[Tensor, " image"],
+        copies: int,
     ):
         """Differentiate once; `unrolled` and `owner` are those of nequip.data.copies.with_ghosts."""
         owned = unrolled.num_owned

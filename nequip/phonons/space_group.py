@@ -11,7 +11,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import spglib
 from ase import Atoms
 from numpy.typing import NDArray
 
@@ -53,6 +52,8 @@ def space_operations(atoms: Atoms, improper: bool = True) -> list[SpaceOperation
     Args:
         improper: with reflections, which potentials that ignore parity do not keep.
     """
+    import spglib  # of the extra "phonons", which molecules do without
+
     cell, places = np.array(atoms.cell), atoms.get_scaled_positions()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of how spglib 2 tells errors, at every call

@@ -198,9 +198,7 @@ class PotentialModule(pl.LightningModule):
 
     def validation_step(self, batch: AtomicGraph, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.current_graph = batch
-        prediction = predict(
-            self.validated, batch, self._asked(self.loss.judging_epoch(self.current_epoch))
-        )
+        prediction = predict(self.validated, batch, self._asked(self.loss.judging_epoch(self.current_epoch)))
         tally = self.val_tally if dataloader_idx == 0 else self.replay_tally
         tally.update(prediction, batch, self.loss(prediction, batch))
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from small_artefacts import small_potential
 
-from nequip.errors import ModelError
 from nequip.data.copies import with_ghosts
+from nequip.errors import ModelError
 from nequip.export.structures import comparison_graphs
 from nequip.nn.exchange import exchange, owners
 

@@ -165,7 +165,9 @@ def test_a_run_reads_files_of_phonopy(make_config, tmp_path: Path):
     data = {"file": str(tmp_path / "salt*.yaml"), "split": {"train": 3, "val": 1}, "batch": {"size": 1}}
     model = {**MODEL, "per_type_energy_shifts": {"H": 0.0, "Cu": 0.0}, "per_type_energy_scales": None}
     trainer = {"max_epochs": 3, "accelerator": "cpu", "logging": {"progress": "off"}, "report": False}
-    history = run_training(make_config(model=model, data=data, train={"loss": terms}, trainer=trainer)).history
+    history = run_training(
+        make_config(model=model, data=data, train={"loss": terms}, trainer=trainer)
+    ).history
     rows = table(history)
     assert 0 < float(rows[-1]["val/force_constants_rmse"]) < float(rows[0]["val/force_constants_rmse"])
 
