@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,10 @@ from phonopy import Phonopy
 import nequip
 from nequip.calculators import NequIPCalculator
 from nequip.data.frame import FloatArray
+from nequip.model.potential import Potential
 from nequip.phonons.bands import band_structure, primitive_cell
 from nequip.phonons.crystal import Phonons
-from nequip.phonons.phonopy_files import phonopy_atoms, to_phonopy
+from nequip.phonons.phonopy_files import Multiples, phonopy_atoms, to_phonopy
 
 SALTS = {"NaCl": bulk("NaCl", "rocksalt", a=5.64), "MgO": bulk("MgO", "rocksalt", a=4.25)}
 REPEATS = 3
@@ -40,37 +40,45 @@ def main() -> None:
     warnings.simplefilter("ignore")
     potential = nequip.load(options.model, dtype="float64")
     for name, crystal in SALTS.items():
-        atoms, path = primitive_cell(crystal)
-        q = np.concatenate(
-            [line.q for line in band_structure(Phonons(potential, atoms), path, options.points)]
+        compare(name, potential, crystal, (options.supercell,) * 3, options.points)
+
+
+def compare(name: str, potential: Potential, crystal: Atoms, multiples: Multiples, points: int) -> None:
+    """Time all routes to the same bands, and print them."""
+    atoms, path = primitive_cell(crystal)
+    q = np.concatenate([line.q for line in band_structure(Phonons(potential, atoms), path, points)])
+
+    def exact() -> FloatArray:
+        return Phonons(potential, atoms).frequencies(q)
+
+    def on_grid() -> FloatArray:
+        return interpolated(to_phonopy(Phonons(potential, atoms), multiples), q)
+
+    def by_displacements() -> FloatArray:
+        return interpolated(displaced(potential, atoms, multiples), q)
+
+    routes = {
+        "exact, every q": exact,
+        "exact on the grid of the supercell": on_grid,
+        "displaced supercells": by_displacements,
+    }
+    times: dict[str, list[float]] = {route: [] for route in routes}
+    found: dict[str, FloatArray] = {}
+    for _ in range(REPEATS):
+        for route, compute in routes.items():
+            start = time.process_time()
+            found[route] = compute()
+            times[route].append(time.process_time() - start)
+    for route, seconds in times.items():
+        error = np.abs(found[route] - found["exact, every q"])
+        print(
+            f"{name:5}{route:36}{min(seconds):8.2f} s CPU, off by {error.mean():.4f} THz on average, "
+            f"{error.max():.4f} at most ({len(q)} wave vectors)",
+            flush=True,
         )
-        multiples = (options.supercell,) * 3
-        routes: dict[str, Callable[[], FloatArray]] = {
-            "exact, every q": lambda: Phonons(potential, atoms).frequencies(q),
-            "exact on the grid of the supercell": lambda: interpolated(
-                to_phonopy(Phonons(potential, atoms), multiples), q
-            ),
-            "displaced supercells": lambda: interpolated(displaced(potential, atoms, multiples), q),
-        }
-        times: dict[str, list[float]] = {route: [] for route in routes}
-        found: dict[str, FloatArray] = {}
-        for _ in range(REPEATS):
-            for route, compute in routes.items():
-                start = time.process_time()
-                found[route] = compute()
-                times[route].append(time.process_time() - start)
-        for route, seconds in times.items():
-            error = np.abs(found[route] - found["exact, every q"])
-            print(
-                f"{name:5}{route:36}{min(seconds):8.2f} s CPU, differs from exact bands by {error.mean():.4f} THz "
-                f"on average, {error.max():.4f} at most ({len(q)} wave vectors)",
-                flush=True,
-            )
 
 
-def displaced(
-    potential: nequip.model.potential.Potential, atoms: Atoms, multiples: tuple[int, ...]
-) -> Phonopy:
+def displaced(potential: Potential, atoms: Atoms, multiples: Multiples) -> Phonopy:
     """Phonopy's own route."""
     cells = Phonopy(phonopy_atoms(atoms), np.diag(multiples), primitive_matrix=np.eye(3))
     cells.generate_displacements(distance=0.01)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from nequip.data.graph import AtomicGraph, Labels
@@ -101,7 +103,7 @@ def select(graph: AtomicGraph, keep: Bool[Tensor, " graph"]) -> AtomicGraph:
     neighbor = number[graph.neighbor[edges]]
     row_ptr = graph.row_ptr.new_zeros(int(atoms.sum()) + 1)
     torch.cumsum(graph.row_ptr.diff()[atoms], 0, out=row_ptr[1:])
-    of_labels = {
+    of_labels: dict[str, Any] = {
         name: None if value is None else value[keep if name in _OF_GRAPHS else atoms]
         for name, value in graph.labels._asdict().items()
     }

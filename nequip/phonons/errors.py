@@ -17,8 +17,8 @@ def hessian_errors(potential: Potential, dataset: GraphDataset, memory: float = 
     """MAE and RMSE over all elements (eV/Å²), and over the frequencies of molecules (cm⁻¹).
 
     Frequencies are those of the two Hessians, ascending, in the space of no translation or rotation, unstable
-    ones negative. They are harmonic frequencies where a frame is at rest, and a measure of curvature elsewhere.
-    Empty without a labelled frame.
+    ones negative: harmonic where a frame is at rest, a measure of curvature elsewhere. Empty without a
+    labelled frame.
 
     Args:
         memory: GB that the derivatives may take.

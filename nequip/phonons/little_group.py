@@ -2,8 +2,8 @@
 
 An operation of the space group that carries q to itself commutes with `Φ(q)`: with `Φ u` it gives `Φ T u`,
 T its matrix. So a pattern u stands for all that the operations make of it, and where these span all patterns
-one product is the whole matrix. Inversion with time reversal counts too: rock salt takes one at Γ and on lines
-of high symmetry, and three anywhere, instead of six.
+one product is the whole matrix. Inversion with time reversal counts too: rock salt takes one product at Γ and
+on lines of high symmetry, and three anywhere, instead of six.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SymmetricHessian:
         return group
 
     def _patterns(self, group: list[_Symmetry]) -> ComplexArray:
-        """As few columns as the group can make a basis of; the unit vectors where it makes nothing of them."""
+        """As few columns as the group can make a basis of; the unit vectors where there is none."""
         if len(group) == 1:
             return np.eye(self._hessian.size, dtype=np.complex128)
         key = np.round(np.array([each.matrix for each in group]), 6).tobytes()

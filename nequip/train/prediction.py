@@ -22,8 +22,11 @@ class Asked(NamedTuple):
     responses: bool = False  # of force constants with waves
 
 
+NOTHING = Asked()
+
+
 def predict(
-    potential: Potential, graph: AtomicGraph, asked: Asked = Asked(), denoising: Denoising | None = None
+    potential: Potential, graph: AtomicGraph, asked: Asked = NOTHING, denoising: Denoising | None = None
 ) -> Prediction:
     """The prediction, differentiable where the potential is in training mode.
 

@@ -22,7 +22,7 @@ FACES = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
 
 @cache
 def cells() -> Phonopy:
-    """Springs of any kind between the atoms of a supercell of rock salt, with its symmetry under translation."""
+    """Springs of any kind between the atoms of a supercell of rock salt."""
     places = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     halves = [[0.5, 0.5, 0.5], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]
     unit = PhonopyAtoms(["Na"] * 4 + ["Cl"] * 4, cell=np.eye(3) * 5.6, scaled_positions=places + halves)

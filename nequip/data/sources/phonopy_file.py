@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from phonopy import Phonopy
 
 # Files beside phonopy.yaml in which phonopy looks for what it lacks.
-_BESIDE = ("FORCE_CONSTANTS", "force_constants.hdf5", "FORCE_SETS")
+_CONSTANTS, _FORCES = ("FORCE_CONSTANTS", "force_constants.hdf5"), ("FORCE_SETS",)
 
 
 def read_phonopy_file(path: Path) -> MemorySource:
@@ -36,14 +36,20 @@ def read_phonopy_file(path: Path) -> MemorySource:
             f'{path} is a file of phonopy, which is not installed: pip install "e3forge[phonons]".'
         ) from None
     try:
-        cells = phonopy.load(path, is_nac=False, log_level=0, **_constants_beside(path))
+        cells = phonopy.load(
+            path,
+            is_nac=False,
+            force_constants_filename=_beside(path, _CONSTANTS),
+            force_sets_filename=_beside(path, _FORCES),
+        )
     except Exception as error:
         raise DataError(f"{path} cannot be read as a file of phonopy: {error}") from error
     if cells.force_constants is None:
         raise DataError(
-            f"{path} has no force constants, and no {', '.join(_BESIDE)} lies beside it: save it with them."
+            f"{path} has no force constants, and no {', '.join(_CONSTANTS + _FORCES)} lies beside it: "
+            "save it with them."
         )
-    files = [path, *(path.with_name(name) for name in _BESIDE)]
+    files = [path, *(path.with_name(name) for name in _CONSTANTS + _FORCES)]
     digests = [file_sha256(file) for file in files if file.exists()]
     return MemorySource(str(path), [_frame(cells)], "".join(digests), ["force_constants"])
 
@@ -67,11 +73,6 @@ def _frame(cells: Phonopy) -> Frame:
     )
 
 
-def _constants_beside(path: Path) -> dict[str, str]:
-    """Arguments of `phonopy.load`, which by itself looks into the working directory."""
-    for name, argument in zip(
-        _BESIDE, ("force_constants_filename", "force_constants_filename", "force_sets_filename"), strict=True
-    ):
-        if path.with_name(name).exists():
-            return {argument: str(path.with_name(name))}
-    return {}
+def _beside(path: Path, names: tuple[str, ...]) -> Path | None:
+    """The first that is there; phonopy by itself looks into the working directory."""
+    return next((path.with_name(name) for name in names if path.with_name(name).exists()), None)
