@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,9 @@ In {folder}:
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
-    parser.description = "Errors of a saved potential on frames with energies, forces, stress, and a report."
+    parser.description = (
+        "Errors of a saved potential on frames with energies, forces, stress, Hessians, and a report."
+    )
     parser.epilog = EXAMPLES
     parser.add_argument(
         "model", type=Path, metavar="MODEL", help="a .nequip file, or one that nequip-convert reads"
@@ -43,6 +46,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, default=Path("evaluation"), metavar="DIR", help="(evaluation)"
     )
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="frames in a call (32)")
+    parser.add_argument(
+        "--memory", type=float, default=2.0, metavar="GB", help="for Hessians, where frames have them (2)"
+    )
     add_computation_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_label_options(parser)
@@ -59,6 +65,7 @@ def run(options: argparse.Namespace) -> None:
     """Evaluate, write the report, print the table."""
     from nequip.interop import load
     from nequip.model.device import find_device
+    from nequip.phonons.errors import hessian_errors
     from nequip.plotting import write_report
     from nequip.plotting.tables import error_table
     from nequip.train.evaluation import evaluate
@@ -67,6 +74,8 @@ def run(options: argparse.Namespace) -> None:
     dataset = _dataset(potential, options)
     folder = make_folder(options.output)
     evaluation = evaluate(potential, dataset, batch_size=options.batch_size, progress="evaluating")
+    second_order = hessian_errors(potential, dataset, options.memory)
+    evaluation = replace(evaluation, errors=evaluation.errors | second_order)
     write_report({"": evaluation}, None, folder)
     summary = json.dumps(_summary(options, evaluation), indent=2)
     (folder / "errors.json").write_text(summary + "\n", encoding="utf-8")
@@ -100,6 +109,12 @@ def _summary(options: argparse.Namespace, evaluation: Evaluation) -> dict[str, o
         "data": options.data,
         "num_frames": evaluation.num_frames,
         "num_atoms": len(evaluation.types),
-        "units": {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"},
+        "units": {
+            "energy": "eV",
+            "forces": "eV/Å",
+            "stress": "eV/Å³",
+            "hessian": "eV/Å²",
+            "frequencies": "cm⁻¹",
+        },
         "errors": evaluation.errors,
     }

@@ -113,6 +113,15 @@ class HessianTerm(LossTerm):
     num_directions: int = Field(1, ge=1)  # for each frame
 
 
+class ForceConstantsTerm(LossTerm):
+    """Force constants of crystals with waves drawn anew in each epoch; errors are those of their elements.
+
+    Each wave costs about as much as the primitive cell four times. Where its weight is 0 nothing is computed.
+    """
+
+    num_waves: int = Field(1, ge=1)  # for each crystal: with q that fit into the supercell of its constants
+
+
 class LossStage(Strict):
     """Weights that hold from an epoch on; "linear" slides there from the stage before.
 
@@ -121,19 +130,21 @@ class LossStage(Strict):
     """
 
     epoch: int = Field(ge=0)  # counted from 0
-    weights: dict[Literal["energy", "forces", "stress", "hessian"], float]  # the terms not named keep theirs
+    # the terms not named keep theirs
+    weights: dict[Literal["energy", "forces", "stress", "hessian", "force_constants"], float]
     interpolation: Literal["step", "linear"] = "step"  # step: at once
     # learning rate from the epoch on, where the scheduler comes to rest; None: the scheduler goes on
     lr: float | None = Field(None, gt=0)
 
 
 class LossConfig(Strict):
-    """Energies in eV (per atom by default), forces in eV/Å, stress in eV/Å³, Hessians in eV/Å²."""
+    """Energies in eV (per atom by default), forces in eV/Å, stress in eV/Å³, second derivatives in eV/Å²."""
 
     energy: LossTerm | None = LossTerm(weight=1.0)  # None: no such term
     forces: LossTerm | None = LossTerm(weight=1.0)  # None: no such term
     stress: LossTerm | None = None  # None: no such term
     hessian: HessianTerm | None = None  # None: no such term
+    force_constants: ForceConstantsTerm | None = None  # None: no such term
     schedule: tuple[LossStage, ...] = ()  # weights that change with the epoch
 
 
@@ -197,7 +208,8 @@ class TrainConfig(Strict):
     freeze: tuple[str, ...] = ()  # names of weights that stay as they are, with * for any part of a name
     ema_decay: float | None = Field(0.99, gt=0, lt=1)  # None: no moving average
     gradient_clip: float | None = Field(None, gt=0)  # norm
-    # by torch.compile: a minute or more once, for steps that take about half the time; not with loss.hessian
+    # by torch.compile: a minute or more once, for steps that take about half the time; steps with second
+    # derivatives run as they are
     compile: bool = False
     early_stopping: EarlyStoppingConfig | None = None  # None: train for all of trainer.max_epochs
     monitor: str = "val/loss"  # what makes a checkpoint the best
@@ -271,15 +283,18 @@ class RunConfig(Strict):
     def _labels_are_predicted(self) -> RunConfig:
         loss = self.train.loss
         energy_only = isinstance(self.model, ModelConfig) and self.model.energy_only
-        if energy_only and (loss.forces or loss.stress or loss.hessian):
+        if energy_only and (loss.forces or loss.stress or loss.hessian or loss.force_constants):
             raise ValueError(
-                "model.energy_only leaves no forces, stress or Hessian to train on: set "
-                "train.loss.forces=null train.loss.stress=null train.loss.hessian=null, or drop energy_only"
+                "model.energy_only leaves no forces, stress or Hessian to train on: set to null what "
+                "train.loss has of forces, stress, hessian and force_constants, or drop energy_only"
             )
         if self.train.compile and self.train.dens:
             raise ValueError(
                 "train.compile is for energies, forces and stress, not for train.dens: leave one of them out"
             )
-        if not (loss.energy or loss.forces or loss.stress or loss.hessian):
-            raise ValueError("train.loss has no term: keep at least one of energy, forces, stress, hessian")
+        if not any((loss.energy, loss.forces, loss.stress, loss.hessian, loss.force_constants)):
+            raise ValueError(
+                "train.loss has no term: keep at least one of energy, forces, stress, hessian, "
+                "force_constants"
+            )
         return self

@@ -126,6 +126,10 @@ class GraphDataset(Dataset[AtomicGraph]):
         if draws.directions is not None:
             directions, products = draws.directions.draw(frame, rng)
             labels |= {"directions": torch.tensor(directions), "products": torch.tensor(products)}
+        if draws.waves is not None:
+            q, patterns, values = draws.waves.draw(frame, rng)
+            labels["q"], labels["patterns"] = torch.tensor(q), torch.tensor(patterns)
+            labels["responses"] = torch.tensor(values)
         graph = self._graph(frame, neighbors, index)
         return graph._replace(labels=graph.labels._replace(**labels))
 

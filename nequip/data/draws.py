@@ -1,4 +1,4 @@
-"""What training draws anew of a frame in each epoch: noise on its positions, directions for its Hessian."""
+"""What training draws anew of a frame in each epoch: noise on its positions, directions, waves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from nequip.data.force_constants import ComplexArray
 from nequip.data.frame import FloatArray, Frame
 
 
@@ -25,7 +26,7 @@ class Noise:
     def apply(self, frame: Frame, rng: np.random.Generator) -> tuple[Frame, FloatArray]:
         """The frame with its displacements, and ε [atom, 3]: NaN for atoms left alone.
 
-        Energy and forces stay those of the frame as it was; stress and Hessian are dropped where atoms move.
+        Energy and forces stay those of the frame as it was; other labels are dropped where atoms move.
         """
         noise = np.full((frame.num_atoms, 3), np.nan)
         if frame.forces is None or rng.random() >= self.probability:
@@ -37,7 +38,7 @@ class Noise:
             return frame, noise
         noise[chosen] = epsilon[chosen]
         positions = frame.positions + np.where(chosen[:, None], sigma * epsilon, 0.0)
-        return replace(frame, positions=positions, stress=None, hessian=None), noise
+        return replace(frame, positions=positions, stress=None, hessian=None, force_constants=None), noise
 
 
 class Products(NamedTuple):
@@ -74,12 +75,53 @@ class Directions:
         return np.ascontiguousarray(vectors.reshape(self.number, -1, 3).transpose(1, 0, 2))
 
 
+class Responses(NamedTuple):
+    """Waves without a unit, and what force constants make of them, eV/Å²: NaN without constants."""
+
+    q: FloatArray  # [1, wave, 3] in units of the reciprocal lattice vectors
+    patterns: FloatArray  # [atom, wave, 3, 2] real and imaginary parts of u in `u exp(2πi q·R)`
+    values: FloatArray  # [atom, wave, 3, 2] those of `Φ(q) u`
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Waves that fit into the supercell of the constants, each as likely, in patterns without a preference.
+
+    Patterns u are isotropic, |u|² = 2, so that the mean square of errors of real and imaginary parts of
+    `Φ(q) u` is that of |ΔΦ|² over elements and waves. It is the mean of `|u₂† ΔΦ u|²` over isotropic u₂ as
+    well, taken exactly: the product with u costs as much as one such number.
+    Source: Fang, Geiger, Checkelsky, Smidt, arXiv:2403.11347.
+    """
+
+    number: int  # for each frame
+
+    def draw(self, frame: Frame, rng: np.random.Generator) -> Responses:
+        """Waves and responses for one frame."""
+        parts = rng.normal(size=(self.number, 3 * frame.num_atoms, 2))
+        u = parts[..., 0] + 1j * parts[..., 1]
+        u *= np.sqrt(2) / np.linalg.norm(u, axis=1, keepdims=True)
+        if frame.force_constants is None:
+            nothing = np.zeros((self.number, 3)), np.zeros_like(u), np.full_like(u, complex(np.nan, np.nan))
+            return self._by_atom(*nothing)
+        q = rng.choice(frame.force_constants.waves(), self.number)
+        values = [frame.force_constants.at(wave) @ pattern for wave, pattern in zip(q, u, strict=True)]
+        return self._by_atom(q, u, np.array(values))
+
+    def _by_atom(self, q: FloatArray, u: ComplexArray, values: ComplexArray) -> Responses:
+        def arranged(rows: ComplexArray) -> FloatArray:
+            by_atom = rows.reshape(self.number, -1, 3).transpose(1, 0, 2)
+            return np.stack([by_atom.real, by_atom.imag], axis=-1)
+
+        return Responses(q[None], arranged(u), arranged(values))
+
+
 @dataclass(frozen=True)
 class Draws:
     """All that is drawn, by `(seed, epoch, frame)` alone."""
 
     noise: Noise | None = None
     directions: Directions | None = None
+    waves: Waves | None = None
     seed: int = 0
 
     def rng(self, epoch: int, index: int) -> np.random.Generator:

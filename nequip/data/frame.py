@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from nequip.data.force_constants import ForceConstants
+
 FloatArray = NDArray[np.float64]
 
 
@@ -25,6 +27,7 @@ class Frame:
     forces: FloatArray | None = None  # [atom, 3] eV/Å
     stress: FloatArray | None = None  # [3, 3] eV/Å³
     hessian: FloatArray | None = None  # [coordinate, coordinate] eV/Å², symmetric
+    force_constants: ForceConstants | None = None  # of a crystal whose primitive cell this is
     weight: float = 1.0
     group: str = ""  # what metrics and by-group splits tell frames apart by
 

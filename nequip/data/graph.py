@@ -24,6 +24,9 @@ class Labels(NamedTuple):
     noise: Float[Tensor, "atom 3"] | None = None  # ε of displacements σ ε; NaN for atoms left alone
     directions: Float[Tensor, "atom direction 3"] | None = None  # unit vectors of all atoms of a structure
     products: Float[Tensor, "atom direction 3"] | None = None  # of the Hessian with them, eV/Å²
+    q: Float[Tensor, "graph wave 3"] | None = None  # in units of the reciprocal lattice vectors
+    patterns: Float[Tensor, "atom wave 3 2"] | None = None  # real and imaginary parts of u in u exp(2πi q·R)
+    responses: Float[Tensor, "atom wave 3 2"] | None = None  # and of force constants Φ(q) times them, eV/Å²
 
     def to(self, device: torch.device | str) -> Labels:
         """The same labels with every tensor on `device`."""

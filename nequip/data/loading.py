@@ -31,10 +31,11 @@ def make_loader(
 def blank(graph: AtomicGraph) -> AtomicGraph:
     """The structure without a label, at no place of the source: it adds nothing to losses and errors."""
     labels = graph.labels
+    kept = ("weight", "directions", "q", "patterns")
     unknown = {
         name: torch.full_like(value, torch.nan)
         for name, value in labels._asdict().items()
-        if value is not None and value.is_floating_point() and name not in ("weight", "directions")
+        if value is not None and value.is_floating_point() and name not in kept
     }
     return graph._replace(labels=labels._replace(index=torch.full_like(labels.index, -1), **unknown))
 

@@ -43,6 +43,7 @@ class Statistics:
     per_type_forces_rms: dict[str, float] | None
     singular: str = ""  # why the shifts are not those of least squares, where they are not
     num_hessians: int = 0  # frames with a Hessian
+    num_force_constants: int = 0  # frames with force constants
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
@@ -91,6 +92,7 @@ def _gather(type_names: tuple[str, ...], counts: _Counts, energies: EnergyFit, f
         per_type_forces_rms=named(forces.per_type_rms()) if forces.atoms.any() else None,
         singular=singular,
         num_hessians=counts.hessians,
+        num_force_constants=counts.force_constants,
     )
 
 
@@ -98,7 +100,7 @@ class _Counts:
     """Atoms and edges by the type of the center."""
 
     def __init__(self, num_types: int):
-        self.frames = self.stresses = self.hessians = 0
+        self.frames = self.stresses = self.hessians = self.force_constants = 0
         self.atoms = np.zeros(num_types, dtype=np.int64)
         self.edges = np.zeros(num_types, dtype=np.int64)
         self.shortest = float("inf")
@@ -110,6 +112,7 @@ class _Counts:
         self.frames += 1
         self.stresses += frame.stress is not None
         self.hessians += frame.hessian is not None
+        self.force_constants += frame.force_constants is not None
         self.atoms += np.bincount(scanned.types, minlength=len(self.atoms))
         self.edges += np.bincount(scanned.types[neighbors.center], minlength=len(self.atoms))
         if len(neighbors.center):

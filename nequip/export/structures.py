@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from ase.data import atomic_numbers
 
 from nequip.data.frame import Frame
 from nequip.data.graph import AtomicGraph
 from nequip.data.neighbors import Cutoffs, TypeMapper, build_graph
-from nequip.typing import Int, Tensor
 
 SPACING = 2.3  # Å between neighbors
 
@@ -41,23 +39,3 @@ def comparison_graphs(type_names: Sequence[str], cutoffs: Cutoffs) -> dict[str, 
         "a crystal of 8 atoms": graph(lattice(2) @ skewed, 2 * SPACING * skewed),
         "a crystal of 125 atoms": graph(lattice(5) @ skewed, 5 * SPACING * skewed),
     }
-
-
-def with_ghosts(graph: AtomicGraph) -> tuple[AtomicGraph, Int[Tensor, " ghost"]]:
-    """The same structure with a ghost for each image of an atom that is a neighbor, and whose they are."""
-    across = (graph.shift != 0).any(dim=1)
-    image = torch.cat([graph.neighbor.unsqueeze(1).double(), graph.shift], dim=1)[across]
-    images, which = image.unique(dim=0, return_inverse=True)
-    owner = images[:, 0].long()
-    neighbor = graph.neighbor.clone()
-    neighbor[across] = graph.num_atoms + which
-    unfolded = graph._replace(
-        positions=torch.cat([graph.positions, graph.positions[owner] + images[:, 1:] @ graph.cell[0]]),
-        types=torch.cat([graph.types, graph.types[owner]]),
-        neighbor=neighbor,
-        transpose=neighbor.argsort(stable=True),
-        shift=torch.zeros_like(graph.shift),
-        cell=torch.zeros_like(graph.cell),
-        batch=torch.zeros(graph.num_atoms + len(owner), dtype=torch.int64),
-    )
-    return unfolded, owner

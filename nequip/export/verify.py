@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
+from nequip.data.copies import with_ghosts
 from nequip.data.graph import AtomicGraph, collate
 from nequip.errors import ModelError
 from nequip.export.card import ArtefactCard
-from nequip.export.structures import comparison_graphs, with_ghosts
+from nequip.export.structures import comparison_graphs
 from nequip.model.potential import Potential
 from nequip.nn.derivatives import Prediction
 from nequip.typing import Float, Tensor

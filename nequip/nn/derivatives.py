@@ -22,6 +22,7 @@ class Prediction(NamedTuple):
     stress: Float[Tensor, "graph 3 3"] | None  # eV/Å³, positive under tension; NaN without a cell
     virial: Float[Tensor, "graph 3 3"] | None  # eV
     products: Float[Tensor, "atom direction 3"] | None = None  # of the Hessian with directions, eV/Å²
+    responses: Float[Tensor, "atom wave 3 2"] | None = None  # of force constants with waves, eV/Å²
     noise: Float[Tensor, "atom 3"] | None = None  # displacements of atoms, in units of their deviation
 
 

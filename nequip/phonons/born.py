@@ -16,9 +16,10 @@ from phonopy import Phonopy
 from phonopy.file_IO import parse_BORN
 from scipy.constants import physical_constants
 
+from nequip.data.force_constants import ComplexArray
 from nequip.data.frame import FloatArray
 from nequip.errors import DataError
-from nequip.phonons.crystal import ComplexArray, Phonons
+from nequip.phonons.crystal import Phonons
 from nequip.phonons.phonopy_files import Multiples, phonopy_atoms, to_phonopy
 
 # e²/(4πε₀) in eV Å: the factor of energies of dipoles

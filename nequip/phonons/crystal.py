@@ -6,17 +6,17 @@ from typing import Protocol
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from nequip.data.force_constants import ComplexArray
 from nequip.data.frame import FloatArray, Frame
 from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.errors import DataError
 from nequip.model.potential import Potential
 from nequip.phonons.bloch import BlochHessian
 from nequip.phonons.copies import MEMORY
+from nequip.phonons.little_group import SymmetricHessian
+from nequip.phonons.space_group import space_operations
 from nequip.units import THZ
-
-ComplexArray = NDArray[np.complex128]
 
 STEP = 1e-4  # Å⁻¹, of the differences that velocities are made of
 DEGENERATE = 1e-4  # THz
@@ -45,7 +45,7 @@ class Phonons:
         memory: float = MEMORY,
         correction: Correction | None = None,
     ):
-        """Prepare the derivatives; every q is then exact, see BlochHessian.
+        """Prepare the derivatives; every q is then exact, see SymmetricHessian and BlochHessian.
 
         Args:
             memory: GB that the derivatives may take.
@@ -63,12 +63,15 @@ class Phonons:
         device = next((p.device for p in potential.parameters()), graph.positions.device)
         self.atoms = atoms
         self.correction = correction
-        self._hessian = BlochHessian(potential, graph.to(device), memory)
+        # a potential that ignores parity need not be the same in a mirror
+        self.operations = space_operations(atoms, potential.card.config.get("parity") != "ignored")
+        hessian = BlochHessian(potential, graph.to(device), memory)
+        self._hessian = SymmetricHessian(hessian, atoms, self.operations)
         self._inverse_root = np.repeat(atoms.get_masses() ** -0.5, 3)
 
     def force_constants(self, q: FloatArray) -> ComplexArray:
         """`Φ_IJ(q) = Σ_R ∂²E/∂x_0I ∂x_RJ exp(2πi q·R)`, [q, 3 atoms, 3 atoms] in eV/Å²."""
-        return self._hessian(q).cpu().numpy()
+        return self._hessian(q)
 
     def dynamical_matrices(self, q: FloatArray, directions: FloatArray | None = None) -> ComplexArray:
         """`D_IJ = Φ_IJ(q) exp(2πi q·(s_J - s_I)) / √(m_I m_J)`, s in units of the cell; [q, 3n, 3n].

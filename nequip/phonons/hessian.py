@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from nequip.data.copies import repeat
 from nequip.data.graph import AtomicGraph
 from nequip.errors import ModelError
 from nequip.model.potential import Potential
-from nequip.phonons.copies import MEMORY, Held, copies_within, gradient, repeat
+from nequip.nn.waves import gradient
+from nequip.phonons.copies import MEMORY, Held, copies_within
 from nequip.typing import Float, Tensor
 
 
@@ -33,12 +35,12 @@ def hessian(
         return graph.positions.new_zeros(0, 0)
     with torch.enable_grad(), Held() as held:
         positions = graph.positions.detach().requires_grad_()
-        gradient(potential, graph, positions, positions)
+        gradient(potential.atomic_energies, graph, positions, positions)
     copies = copies_within(memory, graph, held.bytes, size)
     batch = repeat(graph, copies)
     with torch.enable_grad():
         positions = batch.positions.detach().requires_grad_()
-        first = gradient(potential, batch, positions, positions)
+        first = gradient(potential.atomic_energies, batch, positions, positions)
     columns: list[Tensor] = []
     if first.requires_grad:
         for directions in torch.eye(size, dtype=first.dtype, device=first.device).split(copies):

@@ -96,7 +96,7 @@ def _evaluation(name: str, evaluation: Evaluation, folder: Path) -> list[str]:
 
 def _headline(errors: Mapping[str, float]) -> list[tuple[str, str]]:
     return [
-        (error_text(errors[f"{quantity}_mae"]), f"MAE {words}")
+        (error_text(quantity, errors[f"{quantity}_mae"]), f"MAE {words}")
         for quantity, words in COLUMNS.items()
         if f"{quantity}_mae" in errors
     ]

@@ -14,7 +14,10 @@ COLUMNS = {
     "energy_per_atom": "energy, meV/atom",
     "forces": "forces, meV/Å",
     "stress": "stress, meV/Å³",
+    "hessian": "Hessian, meV/Å²",
+    "frequencies": "frequencies, cm⁻¹",
 }
+AS_THEY_ARE = ("frequencies",)  # not in thousandths
 KINDS = {"mae": "MAE", "rmse": "RMSE"}
 
 
@@ -54,7 +57,7 @@ def error_table(errors: Mapping[str, float]) -> ErrorTable:
     rows = tuple(
         (
             _row_name(suffix),
-            *(_cell(errors.get(f"{name}/{suffix}" if suffix else name)) for name, _ in columns),
+            *(_cell(name, errors.get(f"{name}/{suffix}" if suffix else name)) for name, _ in columns),
         )
         for suffix in suffixes
     )
@@ -71,10 +74,11 @@ def _row_name(suffix: str) -> str:
     return f"atoms of {suffix}"
 
 
-def _cell(error: float | None) -> str:
-    return "" if error is None else error_text(error)
+def _cell(name: str, error: float | None) -> str:
+    return "" if error is None else error_text(name, error)
 
 
-def error_text(error: float) -> str:
-    """An error of a potential in thousandths; one that is not a number says so."""
-    return "NaN" if math.isnan(error) else significant(error * MEV)
+def error_text(name: str, error: float) -> str:
+    """The error of a quantity in the unit of its column; one that is not a number says so."""
+    factor = 1.0 if name.startswith(AS_THEY_ARE) else MEV
+    return "NaN" if math.isnan(error) else significant(error * factor)

@@ -79,7 +79,14 @@ class Loss(nn.Module):
 
     def needs_products(self, epoch: int) -> bool:
         """Whether products of Hessians have a weight at `epoch`."""
-        return "hessian" in self.terms and self.weights(epoch)["hessian"] > 0
+        return self._counts("hessian", epoch)
+
+    def needs_responses(self, epoch: int) -> bool:
+        """Whether responses to waves have a weight at `epoch`."""
+        return self._counts("force_constants", epoch)
+
+    def _counts(self, name: str, epoch: int) -> bool:
+        return name in self.terms and self.weights(epoch)[name] > 0
 
     def forward(self, prediction: Prediction, graph: AtomicGraph) -> dict[str, TermSums]:
         """Sum and count of every term over one batch."""
@@ -204,6 +211,17 @@ def _hessian(
     return Residuals(value, present, labels.weight[graph.batch, None, None], torch.ones_like(value))
 
 
+def _force_constants(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    labels = graph.labels
+    if prediction.responses is None:
+        return _nothing(prediction)
+    assert labels.responses is not None
+    value, present = _difference(prediction.responses, labels.responses)
+    return Residuals(value, present, labels.weight[graph.batch, None, None, None], torch.ones_like(value))
+
+
 def _noise(
     prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
 ) -> Residuals:
@@ -226,6 +244,7 @@ TERMS: dict[str, Callable[[Prediction, AtomicGraph, LossTerm, Tensor], Residuals
     "forces": _forces,
     "stress": _stress,
     "hessian": _hessian,
+    "force_constants": _force_constants,
     "noise": _noise,
 }
 

@@ -18,13 +18,14 @@ from nequip.train import ranks
 from nequip.train.loss import Loss, TermSums
 from nequip.typing import Bool, Float, Int, Tensor
 
-QUANTITIES = ("energy", "energy_per_atom", "forces", "stress", "hessian")
+QUANTITIES = ("energy", "energy_per_atom", "forces", "stress", "hessian", "force_constants")
 
 
 class ErrorMetrics:
     """MAE and RMSE of energy (eV), energy per atom, forces (eV/Å, by component) and stress (eV/Å³).
 
-    And of products of the Hessian with unit vectors (eV/Å²), whose RMSE is that of its elements in the mean.
+    And of products of the Hessian with unit vectors, and of force constants with waves (eV/Å²), whose RMSE is
+    that of their elements in the mean.
     Each for all frames and, where there is more than one, for each group of frames; forces also
     for each type of atom, with the mean over types. A quantity without labels has no entry.
     """
@@ -57,6 +58,9 @@ class ErrorMetrics:
         if prediction.products is not None and labels.products is not None:
             errors, present = prediction.products - labels.products, ~torch.isnan(labels.products)
             self._add("hessian", errors.flatten(1), present.flatten(1), labels.group[graph.batch])
+        if prediction.responses is not None and labels.responses is not None:
+            errors, present = prediction.responses - labels.responses, ~torch.isnan(labels.responses)
+            self._add("force_constants", errors.flatten(1), present.flatten(1), labels.group[graph.batch])
 
     def compute(self, sums: Float[Tensor, "row 3"] | None = None) -> dict[str, float]:
         """All errors by name: "forces_mae", "forces_rmse/C", "energy_mae/group=600K", ...

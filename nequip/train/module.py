@@ -28,7 +28,7 @@ from nequip.train.freezing import freeze
 from nequip.train.loss import Loss, TermSums, share_of, sum_over_processes
 from nequip.train.metrics import ErrorMetrics, Tally
 from nequip.train.optimization import build_optimizer, build_scheduler
-from nequip.train.prediction import predict
+from nequip.train.prediction import Asked, predict
 from nequip.typing import Float, Tensor
 
 
@@ -134,7 +134,7 @@ class PotentialModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: AtomicGraph, batch_idx: int) -> None:
         self.current_graph = batch
-        if self.compiled is not None and not self.loss.needs_products(self.current_epoch):
+        if self.compiled is not None and not any(self._asked(self.current_epoch)):
             self.compiled.prepare(batch)
         # Random numbers depend on nothing that happened before, and differ between processes.
         place = (self.seed, self.current_epoch, batch_idx, ranks.rank())
@@ -155,10 +155,13 @@ class PotentialModule(pl.LightningModule):
         return self.loss.combine(share_of(terms, whole), self.current_epoch)
 
     def _predict(self, batch: AtomicGraph) -> Prediction:
-        products = self.loss.needs_products(self.current_epoch)
-        if self.denoising is None and not products:
+        asked = self._asked(self.current_epoch)
+        if self.denoising is None and not any(asked):
             return (self.compiled or self.potential)(batch)
-        return predict(self.potential, batch, denoising=self.denoising, products=products)
+        return predict(self.potential, batch, asked, self.denoising)
+
+    def _asked(self, epoch: int) -> Asked:
+        return Asked(self.loss.needs_products(epoch), self.loss.needs_responses(epoch))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         gradients = [weight.grad for weight in self._trained() if weight.grad is not None]
@@ -195,8 +198,7 @@ class PotentialModule(pl.LightningModule):
 
     def validation_step(self, batch: AtomicGraph, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.current_graph = batch
-        products = self.loss.needs_products(self.loss.judging_epoch(self.current_epoch))
-        prediction = predict(self.validated, batch, products=products)
+        prediction = predict(self.validated, batch, self._asked(self.loss.judging_epoch(self.current_epoch)))
         tally = self.val_tally if dataloader_idx == 0 else self.replay_tally
         tally.update(prediction, batch, self.loss(prediction, batch))
 

@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
+from nequip.data.copies import image_shifts, select, with_ghosts
 from nequip.data.graph import AtomicGraph
 from nequip.model.potential import Potential
 from nequip.nn.derivatives import Prediction, differentiate, energy_only
+from nequip.nn.waves import Waves
 from nequip.train.denoising import Denoising
 from nequip.typing import Float, Tensor
 
 
+class Asked(NamedTuple):
+    """Second derivatives, with what is drawn among the labels."""
+
+    products: bool = False  # of the Hessian with directions
+    responses: bool = False  # of force constants with waves
+
+
+NOTHING = Asked()
+
+
 def predict(
-    potential: Potential, graph: AtomicGraph, *, denoising: Denoising | None = None, products: bool = False
+    potential: Potential, graph: AtomicGraph, asked: Asked = NOTHING, denoising: Denoising | None = None
 ) -> Prediction:
     """The prediction, differentiable where the potential is in training mode.
 
     Args:
         denoising: what tells the potential of displaced atoms, and predicts the displacements.
-        products: of the Hessian with the directions among the labels.
     """
-    if denoising is None and not products:
+    if denoising is None and not any(asked):
         return potential(graph)
     graph = graph._replace(positions=graph.positions.detach().requires_grad_())
     with torch.enable_grad():  # where Lightning validates it is off
         told = _Told(potential, denoising, graph)
-        if potential.predict_derivatives or products:
-            prediction = differentiate(told, graph, create_graph=potential.training or products)
+        if potential.predict_derivatives or asked.products:
+            prediction = differentiate(told, graph, create_graph=potential.training or asked.products)
         else:
             prediction = energy_only(told, graph)
-        if products:
+        if asked.products:
             prediction = prediction._replace(products=_products(prediction, graph, potential.training))
+        if asked.responses:
+            prediction = prediction._replace(responses=_responses(potential, graph, prediction.energy))
         if denoising is not None:
             prediction = prediction._replace(noise=denoising(told.features, graph))
     if potential.training:
@@ -73,3 +88,34 @@ def _products(
         for direction in directions.unbind(1)
     ]
     return torch.stack(columns, dim=1)
+
+
+def _responses(
+    potential: Potential, graph: AtomicGraph, energy: Float[Tensor, " graph"]
+) -> Float[Tensor, "atom wave 3 2"]:
+    """`Φ(q) u` of all crystals with labels at once, each with a wave of its own; zero for the rest.
+
+    The zeros follow from `energy`: a step without crystals has a gradient, of zeros.
+    """
+    labels = graph.labels
+    assert labels.responses is not None
+    result = torch.zeros_like(labels.responses) + 0.0 * energy.sum()
+    labelled = torch.isfinite(labels.responses).flatten(1).all(1)
+    wanted = torch.zeros_like(labels.energy, dtype=torch.bool)
+    wanted[graph.batch[labelled]] = True
+    if not wanted.any():
+        return result
+    crystals = select(graph._replace(positions=graph.positions.detach()), wanted)
+    q, patterns = crystals.labels.q, crystals.labels.patterns
+    assert q is not None
+    assert patterns is not None
+    unrolled, owner = with_ghosts(crystals)
+    shift, of_image = image_shifts(crystals, unrolled, owner), crystals.batch[owner]
+    waves = Waves(potential.atomic_energies, unrolled, owner, 2)
+    found: list[Tensor] = []
+    for of_wave, u in zip(q.unbind(1), torch.view_as_complex(patterns).unbind(1), strict=True):
+        angle = 2 * torch.pi * (shift * of_wave[of_image]).sum(1)
+        phase = torch.polar(torch.ones_like(angle), angle)
+        product = waves.product(u.reshape(1, -1), phase[None], create_graph=potential.training)
+        found.append(torch.view_as_real(product).view(-1, 3, 2))
+    return result.index_put((wanted[graph.batch],), torch.stack(found, dim=1))

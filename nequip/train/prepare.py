@@ -298,6 +298,7 @@ def _check_labels(config: RunConfig, statistics: Statistics, source: FrameSource
         "forces": statistics.num_forces,
         "stress": statistics.num_stresses,
         "hessian": statistics.num_hessians,
+        "force_constants": statistics.num_force_constants,
     }
     if config.train.dens is not None and statistics.num_forces == 0:
         raise DataError(
@@ -306,6 +307,11 @@ def _check_labels(config: RunConfig, statistics: Statistics, source: FrameSource
         )
     for label, count in found.items():
         term = getattr(loss, label)
+        if term is not None and count == 0 and label == "force_constants":
+            raise DataError(
+                f"train.loss.force_constants is on, but no training frame of {source.name} has any: let a "
+                "pattern in data.file match phonopy.yaml files too, or set train.loss.force_constants=null."
+            )
         if term is not None and count == 0:
             raise DataError(
                 f"train.loss.{label} is on, but no training frame of {source.name} has a label for it: "

@@ -8,8 +8,10 @@ import pytest
 from ase.build import molecule
 from ase.io import read, write
 
+import nequip
 from nequip.calculators import NequIPCalculator
 from nequip.cli.main import main
+from nequip.phonons.vibrations import vibrations
 
 
 @pytest.fixture
@@ -146,3 +148,32 @@ def test_batch_size_must_be_a_number(model, frames, capsys, size):
     with pytest.raises(SystemExit, match="2"):
         evaluate(model, frames, "--batch-size", size)
     assert f"'{size}' is not a whole number above 0" in capsys.readouterr().err
+
+
+def test_hessians_are_compared_where_frames_have_them(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    calculator = NequIPCalculator(nequip.load(model, dtype="float64"))
+    frames = [molecule("H2O"), molecule("CH4"), molecule("CO2")]
+    hessians = [calculator.get_hessian(atoms) for atoms in frames[:2]]
+    frequencies = [vibrations(*pair).frequencies for pair in zip(frames, hessians, strict=False)]
+    for atoms, hessian in zip(frames, hessians, strict=False):
+        atoms.info["REF_hessian"] = 1.1**2 * hessian
+    write("hessians.xyz", frames)
+    assert evaluate(model, "hessians.xyz", "--json", "--dtype", "float64") == 0
+    errors = json.loads(capsys.readouterr().out)["errors"]
+    elements = np.concatenate([hessian.ravel() for hessian in hessians])
+    assert errors["hessian_mae"] == pytest.approx(0.21 * np.abs(elements).mean(), rel=1e-5)
+    assert errors["hessian_rmse"] == pytest.approx(0.21 * np.sqrt((elements**2).mean()), rel=1e-5)
+    found = np.abs(np.concatenate(frequencies)).mean()
+    assert errors["frequencies_mae"] == pytest.approx(0.1 * found, rel=1e-3)
+
+
+def test_the_table_has_columns_of_second_order(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    water = molecule("H2O")
+    water.info["REF_hessian"] = np.eye(9)
+    write("water.xyz", water)
+    assert evaluate(model, "water.xyz") == 0
+    printed = capsys.readouterr().out
+    assert "RMSE Hessian" in printed
+    assert "MAE frequencies" in printed

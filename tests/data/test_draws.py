@@ -8,7 +8,8 @@ import torch
 
 from nequip.data.batching import BatchLimits, GraphBatchSampler
 from nequip.data.dataset import GraphDataset
-from nequip.data.draws import Directions, Draws, Noise
+from nequip.data.draws import Directions, Draws, Noise, Waves
+from nequip.data.force_constants import ForceConstants
 from nequip.data.frame import Frame
 from nequip.data.graph import collate
 from nequip.data.loading import make_loader
@@ -146,3 +147,59 @@ def test_frames_with_and_without_a_hessian_share_a_batch():
     assert products.shape == (7, 2, 3)
     assert products[:3].isfinite().all()
     assert products[3:].isnan().all()
+
+
+def crystal_frame() -> Frame:
+    rng = np.random.default_rng(0)
+    cells = np.array([[0, 0, 0], [0, 1, 0], [0, 2, 0]])
+    constants = ForceConstants(np.diag([1, 3, 1]), cells, rng.normal(size=(3, 2, 3, 2, 3)))
+    two = np.ones(2, dtype=np.int64)
+    return Frame(two, np.eye(3)[:2], 3 * np.eye(3), (True,) * 3, force_constants=constants)
+
+
+def as_complex(parts: np.ndarray) -> np.ndarray:
+    """[wave, coordinate] of [atom, wave, 3, 2]."""
+    return (parts[..., 0] + 1j * parts[..., 1]).transpose(1, 0, 2).reshape(parts.shape[1], -1)
+
+
+def test_responses_are_those_of_the_force_constants():
+    crystal = crystal_frame()
+    assert crystal.force_constants is not None
+    found = Waves(5).draw(crystal, np.random.default_rng(0))
+    patterns, values = as_complex(found.patterns), as_complex(found.values)
+    assert np.allclose(np.linalg.norm(patterns, axis=1), 2**0.5)
+    for q, u, value in zip(found.q[0], patterns, values, strict=True):
+        assert np.allclose(value, crystal.force_constants.at(q) @ u)
+
+
+def test_every_wave_that_fits_is_drawn_as_often():
+    found = Waves(3000).draw(crystal_frame(), np.random.default_rng(0)).q[0]
+    waves, numbers = np.unique(np.round(3 * found).astype(int), axis=0, return_counts=True)
+    assert waves.tolist() == [[0, 0, 0], [0, 1, 0], [0, 2, 0]]
+    assert numbers.min() > 900
+
+
+def test_squares_of_responses_are_those_of_elements_and_of_pairs_of_patterns_in_the_mean():
+    """With |u₁|² = 2: the mean over real and imaginary parts of Φu₁ is that of |Φ|², and of |u₂†Φu₁|²."""
+    crystal = crystal_frame()
+    constants = crystal.force_constants
+    assert constants is not None
+    found = Waves(6000).draw(crystal, np.random.default_rng(0))
+    elements = np.mean([np.abs(constants.at(q)) ** 2 for q in constants.waves()])
+    assert np.mean(found.values**2) == pytest.approx(elements, rel=0.03)
+    u2 = np.random.default_rng(1).normal(size=(2, 6000, 6)).view()
+    other = (u2[0] + 1j * u2[1]) / 2**0.5  # each component of mean square 1
+    pairs = np.abs((other.conj() * as_complex(found.values)).sum(1)) ** 2
+    assert pairs.mean() / 12 == pytest.approx(elements, rel=0.05)
+
+
+def test_patterns_prefer_no_direction_and_no_phase():
+    patterns = as_complex(Waves(4000).draw(crystal_frame(), np.random.default_rng(0)).patterns)
+    assert np.allclose(patterns.conj().T @ patterns / 4000, np.eye(6) / 3, atol=0.03)
+    assert np.allclose(patterns.T @ patterns / 4000, 0, atol=0.03)
+
+
+def test_displaced_frames_lose_their_force_constants():
+    crystal = replace(crystal_frame(), forces=np.zeros((2, 3)))
+    moved, _ = Noise(1.0, 1.0, (SIGMA, SIGMA)).apply(crystal, np.random.default_rng(0))
+    assert moved.force_constants is None

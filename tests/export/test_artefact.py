@@ -15,11 +15,12 @@ import torch
 from ase.build import bulk, molecule
 
 from nequip.calculators import NequIPCalculator
+from nequip.data.copies import with_ghosts
 from nequip.data.graph import collate
 from nequip.errors import CheckpointError, ModelError
 from nequip.export.archive import extract, is_artefact, read_card
 from nequip.export.artefact import Artefact, CompiledPotential
-from nequip.export.structures import comparison_graphs, with_ghosts
+from nequip.export.structures import comparison_graphs
 from nequip.export.verify import verify
 from nequip.nn.exchange import owners
 

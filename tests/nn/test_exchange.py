@@ -6,8 +6,9 @@ import pytest
 import torch
 from small_artefacts import small_potential
 
+from nequip.data.copies import with_ghosts
 from nequip.errors import ModelError
-from nequip.export.structures import comparison_graphs, with_ghosts
+from nequip.export.structures import comparison_graphs
 from nequip.nn.exchange import exchange, owners
 
 OWNER = torch.tensor([2, 0, 2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from ase import Atoms
@@ -28,7 +30,7 @@ MODELS = {
 }
 
 
-def small_potential(name: str, backend: str = "auto") -> Potential:
+def small_potential(name: str, backend: str = "auto", **changes: Any) -> Potential:
     """Random weights, float64, for H and O."""
     config = get_architecture(name).config(
         type_names=("H", "O"),
@@ -39,6 +41,7 @@ def small_potential(name: str, backend: str = "auto") -> Potential:
         dtype="float64",
         backend=backend,
         **MODELS[name],
+        **changes,
     )
     return build_potential(config).eval()
 

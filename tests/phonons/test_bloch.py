@@ -73,38 +73,3 @@ def test_too_little_memory_is_refused():
     potential = small_potential("nequip")
     with pytest.raises(ModelError, match="allow more"):
         BlochHessian(potential, graph_of(potential, ice()), memory=1e-6)
-
-
-def test_weights_can_learn_from_waves():
-    """∂/∂k of `u† Φ(q) u` for springs of constant k, which Φ is linear in."""
-    potential = Springs(1.0, 2.0)
-    potential.k = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
-    response = BlochHessian(potential, graph_of(potential, bulk("Cu", "sc", a=2.0)))
-    phase = torch.polar(torch.ones(6).double(), 2 * torch.pi * response.shift @ torch.tensor(Q[0]))
-    product = response.product(torch.ones(1, 3).double(), phase[None], create_graph=True)
-    value = product.real.sum()
-    (slope,) = torch.autograd.grad(value, potential.k)
-    assert torch.isclose(slope, value / potential.k)
-
-
-def test_weights_learn_from_waves_through_every_layer():
-    """∂/∂θ of a product along a wave against a difference, θ a weight of the first layer's radial network."""
-    phase_of, step = 2 * torch.pi * torch.tensor(Q[0]), 1e-5
-    u = torch.linspace(-1, 1, 9, dtype=torch.float64)[None]
-
-    def value(change: float, create_graph: bool) -> tuple[torch.Tensor, torch.nn.Parameter]:
-        potential = small_potential("nequip", "cpu")
-        weight = next(p for p in potential.parameters() if p.dim() == 2 and p.requires_grad)
-        with torch.no_grad():
-            weight.view(-1)[0] += change
-        response = BlochHessian(potential, graph_of(potential, ice()))
-        angle = response.shift @ phase_of
-        phase = torch.polar(torch.ones_like(angle), angle)[None]
-        product = response.product(u, phase, create_graph)
-        return (product.real + 2 * product.imag).sum(), weight
-
-    total, weight = value(0.0, True)
-    (slope,) = torch.autograd.grad(total, weight)
-    want = (value(step, False)[0] - value(-step, False)[0]) / (2 * step)
-    assert abs(want) > 1e-4
-    assert torch.isclose(slope.view(-1)[0], want, rtol=1e-5)

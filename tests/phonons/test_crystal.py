@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk, molecule
 from small_potentials import Springs, ice, small_potential
 
@@ -98,3 +98,10 @@ def test_unstable_modes_are_negative():
 def test_a_molecule_is_refused():
     with pytest.raises(DataError, match="periodic in three directions"):
         Phonons(small_potential("nequip"), molecule("H2O"))
+
+
+def test_units_are_those_of_nature():
+    """√(eV Å⁻² amu⁻¹) as a frequency, from CODATA as ASE has it."""
+    angular = np.sqrt(units._e / units._amu) / 1e-10
+    assert pytest.approx(angular / (2 * np.pi) * 1e-12, rel=1e-6) == THZ
+    assert pytest.approx(angular / (2 * np.pi) / (100 * units._c), rel=1e-6) == INVERSE_CM

@@ -9,7 +9,7 @@ import torch
 from ase import Atoms
 from taught_frames import SHAPES, saved, teacher
 
-from nequip.config.schema import DensConfig
+from nequip.config.schema import DensConfig, LossConfig
 from nequip.data.dataset import GraphDataset
 from nequip.data.draws import Draws, Noise
 from nequip.data.graph import AtomicGraph, collate
@@ -19,6 +19,7 @@ from nequip.errors import ConfigError, DataError, ModelError
 from nequip.model.checkpoint import load
 from nequip.model.potential import Potential
 from nequip.train.denoising import Denoising, NoiseWeight, displaced, supervised
+from nequip.train.loss import Loss
 from nequip.train.prediction import predict
 from nequip.train.run import TrainingOutcome, run_training
 
@@ -95,6 +96,7 @@ def test_nothing_told_changes_no_bit(frames, name, mode):
     plain = potential(graph)
     assert torch.equal(told.energy, plain.energy)
     assert torch.equal(told.forces, plain.forces)
+    assert torch.equal(told.stress.nan_to_num(), plain.stress.nan_to_num())
 
 
 def test_forces_that_are_zero_give_gradients_that_are_numbers(frames):
@@ -106,6 +108,65 @@ def test_forces_that_are_zero_give_gradients_that_are_numbers(frames):
     prediction.noise.square().sum().backward()
     gradients = [weight.grad for weight in denoising.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+
+
+def test_forces_are_data(frames):
+    """Nothing of the forces that a model is told reaches their gradient, nor the forces that it predicts."""
+    potential = teacher("nequip", **DEEP).train()
+    denoising, graph = Denoising(potential, DensConfig()), noisy_batch(frames, potential)
+    told = graph.labels.forces.clone().requires_grad_()
+    graph = graph._replace(labels=graph.labels._replace(forces=told))
+    prediction = predict(potential, graph, denoising=denoising)
+    assert prediction.forces is not None
+    assert prediction.noise is not None
+    total = prediction.energy.sum() + prediction.forces.sum() + prediction.noise.sum()
+    assert torch.autograd.grad(total, told, allow_unused=True) == (None,)
+
+
+def test_forces_are_derivatives_by_the_displaced_positions_alone(frames):
+    potential = teacher("nequip", **DEEP)
+    denoising, graph = Denoising(potential, DensConfig()), noisy_batch(frames, potential)
+    forces = predict(potential, graph, denoising=denoising).forces
+    assert forces is not None
+    atom, step = int(displaced(graph).nonzero()[0]), 1e-5
+    energies = []
+    for sign in (1, -1):
+        positions = graph.positions.clone()
+        positions[atom, 0] += sign * step
+        moved = graph._replace(positions=positions)
+        energies.append(float(predict(potential, moved, denoising=denoising).energy.sum()))
+    assert float(forces[atom, 0]) == pytest.approx((energies[1] - energies[0]) / (2 * step), abs=1e-7)
+
+
+@pytest.mark.parametrize("everywhere", [True, False], ids=["all displaced", "none displaced"])
+def test_a_term_without_labels_is_left_out(frames, everywhere):
+    """Where all atoms are displaced there are no forces to compare, and where none is no noise."""
+    potential = teacher("nequip").train()
+    denoising, graph = Denoising(potential, DensConfig()), noisy_batch(frames, potential)
+    noise = torch.full_like(graph.positions, 0.3 if everywhere else torch.nan)
+    graph = graph._replace(labels=graph.labels._replace(noise=noise))
+    loss = Loss(LossConfig(), ("H", "Cu"), NoiseWeight(DensConfig(), 10))
+    terms = loss(predict(potential, graph, denoising=denoising), supervised(graph))
+    absent, present = ("forces", "noise") if everywhere else ("noise", "forces")
+    assert (float(terms[absent].total.detach()), float(terms[absent].num_labels)) == (0, 0)
+    assert float(terms[present].num_labels) > 0
+    total = loss.combine(terms)
+    total.backward()
+    assert total.isfinite()
+    gradients = [weight.grad for weight in denoising.parameters() if weight.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_the_noise_term_is_the_mean_length_of_the_errors(frames):
+    potential = teacher("nequip")
+    denoising, graph = Denoising(potential, DensConfig()), noisy_batch(frames, potential)
+    prediction = predict(potential, graph, denoising=denoising)
+    assert prediction.noise is not None
+    assert graph.labels.noise is not None
+    loss = Loss(LossConfig(), ("H", "Cu"), NoiseWeight(DensConfig(), 10))
+    errors = (prediction.noise - graph.labels.noise)[displaced(graph)].norm(dim=1)
+    found = loss(prediction, supervised(graph))["noise"].mean()
+    assert float(found) == pytest.approx(float(errors.mean()), rel=1e-12)
 
 
 def test_forces_are_compared_where_atoms_were_left_alone(frames):

@@ -23,7 +23,7 @@ from nequip.model.potential import Potential
 from nequip.phonons import hessian
 from nequip.train.loss import Loss
 from nequip.train.metrics import ErrorMetrics
-from nequip.train.prediction import predict
+from nequip.train.prediction import Asked, predict
 from nequip.train.run import run_training
 
 ARCHITECTURES = ["nequip", "allegro", "mace"]
@@ -53,7 +53,7 @@ def batch(potential: Potential, frames: list[Frame], directions: Directions) -> 
 
 def loss_of(graph: AtomicGraph, potential: Potential) -> torch.Tensor:
     loss = Loss(LossConfig.model_validate({"energy": None, "forces": None, "hessian": {}}), ("H", "Cu"))
-    return loss.combine(loss(predict(potential, graph, products=True), graph))
+    return loss.combine(loss(predict(potential, graph, Asked(products=True)), graph))
 
 
 @pytest.mark.parametrize("kind", ["random", "rows"])
@@ -63,7 +63,7 @@ def test_products_are_those_of_the_exact_hessian(name, mode, kind):
     potential = teacher(name)
     frames = [labelled(potential, index) for index in range(3)]
     graph = batch(potential, frames, Directions(kind, 2))
-    products = predict(potential.train(mode), graph, products=True).products
+    products = predict(potential.train(mode), graph, Asked(products=True)).products
     assert products is not None
     assert products.requires_grad == mode
     assert graph.labels.products is not None
@@ -114,7 +114,7 @@ def test_errors_of_hessians_are_counted():
     other, potential = teacher("nequip", seed=9), teacher("nequip")
     graph = batch(other, [labelled(other, 0)], Directions("rows", 3))
     errors = ErrorMetrics(("H", "Cu"))
-    errors.update(predict(potential, graph, products=True), graph)
+    errors.update(predict(potential, graph, Asked(products=True)), graph)
     expected = float(loss_of(graph, potential)) ** 0.5
     assert errors.compute()["hessian_rmse"] == pytest.approx(expected, rel=1e-12)
 

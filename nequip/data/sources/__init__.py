@@ -8,6 +8,7 @@ from pathlib import Path
 from nequip.data.sources.ase_db import AseDatabase
 from nequip.data.sources.ase_files import MemorySource, read_ase_files
 from nequip.data.sources.labels import LabelMap
+from nequip.data.sources.phonopy_file import read_phonopy_file
 from nequip.data.sources.source import ConcatSource, FrameSource, frame_name, separate_isolated_atoms
 from nequip.data.sources.store import is_store, open_store
 from nequip.errors import DataError, did_you_mean
@@ -25,12 +26,14 @@ __all__ = [
     "separate_isolated_atoms",
 ]
 
+_PHONOPY = (".yaml", ".yml")
+
 
 def open_source(path: str | Path, labels: LabelMap | None = None) -> FrameSource:
     """The frames of a file, of a folder that `convert` wrote, or of all files that a pattern matches.
 
-    HDF5, LMDB and ASE databases are read as frames are asked for; everything else goes through
-    `ase.io` once and is kept in memory.
+    HDF5, LMDB and ASE databases are read as frames are asked for. `phonopy.yaml` is one frame with force
+    constants. Everything else goes through `ase.io` once and is kept in memory.
 
     Raises:
         DataError: for a missing file and for whatever the reader cannot make sense of.
@@ -72,15 +75,17 @@ def locate(file: str, cache_dir: str | Path) -> Path:
 
 
 def is_lazy(path: Path) -> bool:
-    """Whether the frames of `path` are read as they are asked for."""
-    return is_store(path) or path.suffix == ".db"
+    """Whether `path` is read by something else than `ase.io`."""
+    return is_store(path) or path.suffix in (".db", *_PHONOPY)
 
 
 def _open_lazily(path: Path, labels: LabelMap) -> FrameSource:
     if path.suffix == ".db":
         return AseDatabase(path, labels)
+    if path.suffix in _PHONOPY:
+        return read_phonopy_file(path)
     if not is_store(path):
-        raise DataError(f"{path} is neither a store nor a database, as others of the pattern are.")
+        return read_ase_files(str(path), [path], labels)
     if labels != LabelMap():
         raise DataError(
             f"{path} is a store, whose labels got their names and signs when it was converted: "

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nequip.data.frame import Frame
+from nequip.errors import DataError
 
 Columns = dict[str, NDArray[Any]]
 
@@ -34,7 +35,13 @@ HESSIAN_SIZE, HESSIAN = "hessian_size", "hessian"
 
 
 def pack(frames: Sequence[Frame], group_names: Sequence[str]) -> Columns:
-    """The columns of `frames`; missing labels are NaN."""
+    """The columns of `frames`; missing labels are NaN.
+
+    Raises:
+        DataError: for force constants, which shards do not hold.
+    """
+    if any(frame.force_constants is not None for frame in frames):
+        raise DataError("a store holds no force constants: name phonopy's files in data.file as they are.")
     group_index = {name: index for index, name in enumerate(group_names)}
     rows = {
         "num_atoms": [frame.num_atoms for frame in frames],
