@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +40,34 @@ class Reader:
         self._file: Any = _open(path)
         # Looking a dataset up by name takes 20 times longer than reading a slice of it.
         self._datasets: dict[str, Any] = {name: self._file[name] for name in self._file}
-        sizes: IntArray = self._file[HESSIAN_SIZE][:] if HESSIAN in self._file else np.zeros(0, np.int64)
-        self._hessian_ends = np.cumsum(sizes)
+        self._starts = _starts(self.column("num_atoms"))
+        self._hessian_starts = _starts(self.column(HESSIAN_SIZE)) if HESSIAN in self._datasets else None
 
     def column(self, name: str) -> NDArray[Any]:
         """All rows of a column."""
         return np.asarray(self._datasets[name][:])
 
-    def frame(self, index: int, start: int, stop: int) -> Columns:
-        """The rows of frame `index`, whose atoms are `start:stop`."""
+    def frame(self, index: int) -> Columns:
+        """The rows of frame `index`."""
+        start, stop = self._starts[index], self._starts[index + 1]
         rows = {name: np.asarray(self._datasets[name][index]) for name in FRAME_COLUMNS}
         rows |= {name: np.asarray(self._datasets[name][start:stop]) for name in ATOM_COLUMNS}
-        if len(self._hessian_ends):
-            first, end = self._hessian_ends[index - 1] if index else 0, self._hessian_ends[index]
+        if self._hessian_starts is not None:
+            first, end = self._hessian_starts[index], self._hessian_starts[index + 1]
             rows[HESSIAN] = np.asarray(self._datasets[HESSIAN][first:end])
         return rows
+
+    def parts(self) -> Iterator[Columns]:
+        """All rows, for a checksum."""
+        yield {name: self.column(name) for name in self._datasets if name != HESSIAN_SIZE}
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+
+def _starts(sizes: IntArray) -> IntArray:
+    return np.concatenate([[0], np.cumsum(sizes)])
 
 
 def _open(path: Path) -> h5py.File:
