@@ -59,6 +59,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     statistics.add_argument("--r-max", type=_length, default=5.0, metavar="Å", help="cutoff (5.0)")
     statistics.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
+    _add_workers(statistics, "read frames")
+
     sets = commands.add_parser("sets", help="data sets that can be named as set:NAME")
     sets.set_defaults(run=_sets)
 
@@ -164,16 +166,13 @@ def _statistics(options: argparse.Namespace) -> None:
     from nequip.cli.tables import statistics_table
     from nequip.data.dataset import GraphDataset
     from nequip.data.neighbors import Cutoffs, TypeMapper
-    from nequip.data.progress import progress
     from nequip.data.sources import separate_isolated_atoms
-    from nequip.data.statistics import compute_statistics
 
     source = open_frames(options.file, options)
     frames, _ = separate_isolated_atoms(source)
     names = [chemical_symbols[number] for number in sorted(source.elements(frames))]
     dataset = GraphDataset(source, frames, TypeMapper(names), Cutoffs(options.r_max))
-    scanned = progress(dataset.scan(), "statistics", len(dataset))
-    found = compute_statistics(scanned, names, dataset.cutoffs)
+    found = dataset.prepare(options.workers, label="statistics").statistics(names, dataset.cutoffs)
     if found.singular:
         logging.getLogger(__name__).warning("%s", found.singular)
     print(json.dumps(found.as_dict(), indent=2) if options.json else statistics_table(found))

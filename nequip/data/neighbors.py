@@ -45,6 +45,15 @@ class Neighbors:
     shift: IntArray  # [edge, 3]
 
 
+@dataclass(frozen=True)
+class ScannedFrame:
+    """One frame of a data set with its types and its edges."""
+
+    frame: Frame
+    types: IntArray
+    neighbors: Neighbors
+
+
 def edge_lengths(frame: Frame, neighbors: Neighbors) -> FloatArray:
     """`|r_j - r_i + S @ cell|` of every edge, Å."""
     start, end = frame.positions[neighbors.center], frame.positions[neighbors.neighbor]

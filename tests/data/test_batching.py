@@ -62,7 +62,7 @@ def test_batches_by_count_are_of_that_size():
 @pytest.mark.parametrize("limits", ALL_LIMITS[1:], ids=str)
 def test_budgets_are_kept(limits):
     for batch in batches(limits):
-        atoms, edges = DATA.num_atoms()[batch].sum(), DATA.num_edges()[batch].sum()
+        atoms, edges = (int(f(np.array(batch)).sum()) for f in (DATA.num_atoms, DATA.num_edges))
         within = atoms <= (limits.max_atoms or np.inf) and edges <= (limits.max_edges or np.inf)
         assert within or len(batch) == 1
 
@@ -118,7 +118,7 @@ def test_processes_divide_the_batches_that_one_process_has(limits, world_size):
 
 def test_the_parts_of_a_batch_have_about_as_many_edges():
     (parts,) = shares(BatchLimits(10), 3)
-    edges = [int(DATA.num_edges()[part].sum()) for part in parts]
+    edges = [int(DATA.num_edges(np.array(part)).sum()) for part in parts]
     assert max(edges) - min(edges) <= 2
 
 
@@ -152,7 +152,7 @@ def data(request, store, tmp_path) -> GraphDataset:
     dataset = GraphDataset(
         open_source(store / request.param), np.arange(12), MAPPER, Cutoffs(4.0), cache_dir=tmp_path
     )
-    list(dataset.scan())
+    dataset.prepare()
     return dataset
 
 

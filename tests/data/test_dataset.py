@@ -34,7 +34,7 @@ def dataset(xyz: Path, cache_dir: Path | None = None, indices=(5, 0, 3), cutoffs
 
 
 def scan(data: GraphDataset) -> GraphDataset:
-    assert len(list(data.scan())) == len(data)
+    data.prepare()
     return data
 
 
@@ -52,8 +52,8 @@ def assert_same_graphs(one: GraphDataset, other: GraphDataset) -> None:
 def test_graphs_are_those_of_the_indices(xyz):
     data = dataset(xyz)
     assert [int(data[position].labels.index) for position in range(3)] == [5, 0, 3]
-    assert data.num_atoms().tolist() == [data[position].num_atoms for position in range(3)]
-    assert data.num_edges().tolist() == [data[position].num_edges for position in range(3)]
+    assert data.num_atoms(np.arange(3)).tolist() == [data[position].num_atoms for position in range(3)]
+    assert data.num_edges(np.arange(3)).tolist() == [data[position].num_edges for position in range(3)]
 
 
 def test_groups_are_numbered(xyz):
@@ -65,15 +65,15 @@ def test_a_scan_writes_neighbors_that_give_the_same_graphs(xyz, tmp_path):
     cached = scan(dataset(xyz, tmp_path))
     assert len(caches(tmp_path)) == 1
     assert_same_graphs(cached, dataset(xyz))
-    assert cached.num_edges().tolist() == dataset(xyz).num_edges().tolist()
+    assert cached.num_edges(np.arange(3)).tolist() == dataset(xyz).num_edges(np.arange(3)).tolist()
 
 
 def test_a_second_run_reads_what_the_first_wrote(xyz, tmp_path):
     scan(dataset(xyz, tmp_path))
     (folder,) = caches(tmp_path)
-    written = (folder / "meta.json").stat().st_mtime_ns
+    written = (folder / "totals.npz").stat().st_mtime_ns
     again = scan(dataset(xyz, tmp_path))
-    assert (folder / "meta.json").stat().st_mtime_ns == written
+    assert (folder / "totals.npz").stat().st_mtime_ns == written
     assert_same_graphs(again, dataset(xyz))
 
 
@@ -105,8 +105,22 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
 
 
+@pytest.mark.parametrize("harm", [cut, Path.unlink])
+def test_edges_that_are_missing_are_searched_again(xyz, tmp_path, harm):
+    scan(dataset(xyz, tmp_path))
+    harm(caches(tmp_path)[0] / "00000.edges")
+    assert_same_graphs(scan(dataset(xyz, tmp_path)), dataset(xyz))
+
+
+def test_damaged_edges_are_told_when_they_are_read(xyz, tmp_path):
+    data = scan(dataset(xyz, tmp_path))
+    flip_a_byte(caches(tmp_path)[0] / "00000.edges")
+    with pytest.raises(DataError, match=r"00000\.edges is damaged .*: delete it, and it is made anew"):
+        [data[position] for position in range(3)]
+
+
 @pytest.mark.parametrize("harm", [flip_a_byte, cut, Path.unlink])
-@pytest.mark.parametrize("name", ["edges.bin", "offsets.npy", "meta.json"])
+@pytest.mark.parametrize("name", ["00000.npz", "index.npy", "indices.npy", "totals.npz"])
 def test_a_damaged_cache_is_written_anew(xyz, tmp_path, harm, name):
     scan(dataset(xyz, tmp_path))
     (folder,) = caches(tmp_path)
@@ -116,19 +130,12 @@ def test_a_damaged_cache_is_written_anew(xyz, tmp_path, harm, name):
     assert_same_graphs(scan(dataset(xyz, tmp_path)), dataset(xyz))
 
 
-def test_a_scan_that_is_left_early_writes_nothing(xyz, tmp_path):
-    scanned = dataset(xyz, tmp_path).scan()
-    next(scanned)
-    scanned.close()
-    assert caches(tmp_path) == []
-
-
 def test_a_bad_frame_leaves_nothing_behind(tmp_path):
     bad = [*STRUCTURES, STRUCTURES[0].copy()]
     bad[-1].positions[1] = bad[-1].positions[0]
     path = write_extxyz(tmp_path / "bad.xyz", bad)
     with pytest.raises(DataError, match=r"bad\.xyz, frame 8: atoms 0 and 1 overlap"):
-        list(dataset(path, tmp_path / "cache", indices=range(9)).scan())
+        dataset(path, tmp_path / "cache", indices=range(9)).prepare()
     assert caches(tmp_path / "cache") == []
 
 
@@ -139,11 +146,11 @@ def test_an_unknown_element_is_named_by_its_frame(xyz):
 
 
 def _scan_in_process(data: GraphDataset) -> list[int]:
-    return scan(data).num_edges().tolist()
+    return scan(data).num_edges(np.arange(3)).tolist()
 
 
 def test_several_processes_may_write_one_cache(xyz, tmp_path):
-    wanted = dataset(xyz).num_edges().tolist()
+    wanted = dataset(xyz).num_edges(np.arange(3)).tolist()
     with multiprocessing.get_context("fork").Pool(4) as pool:
         found = pool.map(_scan_in_process, [dataset(xyz, tmp_path) for _ in range(8)], chunksize=1)
     assert found == [wanted] * 8
@@ -174,4 +181,4 @@ scan(dataset(Path({str(xyz)!r}), Path({str(tmp_path / "cache")!r})))
 def test_a_cache_folder_that_cannot_be_made_is_named(xyz, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot be written to .*name another data\.cache_dir"):
-        list(dataset(xyz, tmp_path / "file" / "cache").scan())
+        dataset(xyz, tmp_path / "file" / "cache").prepare()
