@@ -16,7 +16,7 @@ from nequip.data.progress import progress
 from nequip.data.statistics import Tally
 from nequip.data.workers import in_workers
 
-_GOLDEN = 0.618034
+_GOLDEN = 0.618034  # its multiples modulo 1 divide the circle evenly, wherever one stops
 
 
 class Scannable(Protocol):
@@ -53,8 +53,7 @@ def scan(
         cache, indices, totals = found
         return cache, indices, _sum([totals], dataset.num_types)
     parts = blocks(len(dataset))
-    first = int(len(parts) * (process * _GOLDEN % 1))
-    order = [*range(first, len(parts)), *range(first)]
+    order = order_of_blocks(len(parts), process)
     missing = (number for number in order if folder is None or folder.block(number) is None)
     scanned = in_workers(partial(_scan_block, dataset, folder), missing, num_workers)
     if label:
@@ -67,6 +66,12 @@ def scan(
     deque(scanned, maxlen=0)
     folder.finish(dataset.indices, lambda found: _sum(found, dataset.num_types).arrays())
     return scan(dataset, folder)
+
+
+def order_of_blocks(number: int, process: int) -> list[int]:
+    """All blocks, from a place on that lies far from those of other processes, however many there are."""
+    first = int(number * (process * _GOLDEN % 1))
+    return [*range(first, number), *range(first)]
 
 
 def _scan_block(dataset: Scannable, folder: CacheFolder | None, block: int) -> tuple[int, Arrays]:

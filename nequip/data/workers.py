@@ -39,7 +39,7 @@ def in_workers(work: Callable[[Job], Result], jobs: Iterable[Job], num_workers: 
                 raise result
             yield result
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise DataError(
             "a worker was killed, perhaps because memory ran out: what is finished is kept, and the same "

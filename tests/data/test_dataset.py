@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ import torch
 from sample_frames import random_structures, write_extxyz
 
 from nequip.data.dataset import GraphDataset
-from nequip.data.neighbors import Cutoffs, TypeMapper
-from nequip.data.sources import open_source
+from nequip.data.frame import Frame
+from nequip.data.neighbor_cache import BLOCK, CacheFolder
+from nequip.data.neighbors import Cutoffs, Neighbors, TypeMapper
+from nequip.data.scanning import order_of_blocks
+from nequip.data.sources import MemorySource, open_source
 from nequip.errors import DataError
 
 STRUCTURES = random_structures(8)
@@ -182,3 +186,87 @@ def test_a_cache_folder_that_cannot_be_made_is_named(xyz, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot be written to .*name another data\.cache_dir"):
         dataset(xyz, tmp_path / "file" / "cache").prepare()
+
+
+def rows(count: int) -> GraphDataset:
+    """Pairs of atoms, in more than two blocks."""
+    frames = [
+        Frame(np.array([1, 8]), np.array([[0.0, 0, 0], [0, 0, 1 + number / count]]), energy=float(number))
+        for number in range(count)
+    ]
+    source = MemorySource("pairs", frames, "pairs", [])
+    return GraphDataset(source, np.arange(count), MAPPER, CUTOFFS)
+
+
+def cached_rows(cache_dir: Path) -> GraphDataset:
+    data = rows(2 * BLOCK + 10)
+    return GraphDataset(data.source, data.indices, MAPPER, CUTOFFS, cache_dir=cache_dir)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_workers_write_the_cache_that_one_process_writes(tmp_path):
+    tallies = [cached_rows(tmp_path / str(n)).prepare(n).arrays() for n in (0, 2)]
+    assert all(np.array_equal(tallies[0][name], tallies[1][name]) for name in tallies[0])
+    one, two = (content(caches(tmp_path / str(number))[0]) for number in (0, 2))
+    assert one == two
+
+
+def test_statistics_are_those_without_a_cache(tmp_path):
+    found = [
+        data.prepare().statistics(MAPPER.type_names, CUTOFFS).as_dict()
+        for data in (rows(2 * BLOCK + 10), cached_rows(tmp_path), cached_rows(tmp_path))
+    ]
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_scan_that_is_killed_goes_on_with_the_next_block(tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_dataset import cached_rows
+cached_rows(Path({str(tmp_path)!r})).prepare()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    while not list(tmp_path.glob("*/00000.npz")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    (folder,) = caches(tmp_path)
+    kept = (folder / "00000.edges").stat().st_mtime_ns
+    cached_rows(tmp_path).prepare()
+    assert (folder / "00000.edges").stat().st_mtime_ns == kept
+    assert cached_rows(tmp_path)._folder.open() is not None
+
+
+def test_processes_that_share_a_cache_begin_far_from_each_other():
+    orders = [order_of_blocks(100, process) for process in range(8)]
+    assert all(sorted(order) == list(range(100)) for order in orders)
+    begun = np.sort([order[0] for order in orders])
+    assert np.diff([*begun, begun[0] + 100]).max() <= 24
+
+
+def test_what_is_known_of_every_frame_is_mapped(tmp_path):
+    data = cached_rows(tmp_path)
+    data.prepare()
+    assert isinstance(data.indices, np.memmap)
+    assert isinstance(data._cache._table, np.memmap)
+
+
+@pytest.mark.parametrize(("atoms", "shift"), [(3, 500), (70_000, 1)])
+def test_edges_that_take_more_bytes_keep_their_numbers(tmp_path, atoms, shift):
+    edges = Neighbors(
+        np.array([0, atoms - 1]), np.array([atoms - 1, 0]), np.array([[shift, 0, 0], [-shift, 0, 1]])
+    )
+    folder = CacheFolder(tmp_path / "cache", 1)
+    with folder.writing(0) as writer:
+        writer.add(atoms, edges)
+    folder.finish_block(0, {"table": writer.table()})
+    folder.finish(np.arange(1), lambda found: {"frames": np.array(len(list(found)))})
+    cache, _, _ = folder.open()
+    for name in ("center", "neighbor", "shift"):
+        assert np.array_equal(getattr(cache[0], name), getattr(edges, name))
