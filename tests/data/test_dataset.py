@@ -189,7 +189,7 @@ def test_a_cache_folder_that_cannot_be_made_is_named(xyz, tmp_path):
 
 
 def rows(count: int) -> GraphDataset:
-    """Pairs of atoms, in more than two blocks."""
+    """Pairs of atoms, in more than one block."""
     frames = [
         Frame(np.array([1, 8]), np.array([[0.0, 0, 0], [0, 0, 1 + number / count]]), energy=float(number))
         for number in range(count)
@@ -199,7 +199,7 @@ def rows(count: int) -> GraphDataset:
 
 
 def cached_rows(cache_dir: Path) -> GraphDataset:
-    data = rows(2 * BLOCK + 10)
+    data = rows(BLOCK + 10)
     return GraphDataset(data.source, data.indices, MAPPER, CUTOFFS, cache_dir=cache_dir)
 
 
@@ -217,7 +217,7 @@ def test_workers_write_the_cache_that_one_process_writes(tmp_path):
 def test_statistics_are_those_without_a_cache(tmp_path):
     found = [
         data.prepare().statistics(MAPPER.type_names, CUTOFFS).as_dict()
-        for data in (rows(2 * BLOCK + 10), cached_rows(tmp_path), cached_rows(tmp_path))
+        for data in (rows(BLOCK + 10), cached_rows(tmp_path), cached_rows(tmp_path))
     ]
     assert found[0] == found[1] == found[2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -73,6 +74,15 @@ def test_a_shard_that_was_cut_is_told_when_the_store_is_opened(store):
         DataError, match=rf"{path.name} has \d+ bytes, but \d+ were written: it was cut short"
     ):
         open_source(store)
+
+
+def test_a_shard_that_is_cut_in_use_is_told_with_the_frame(store):
+    source = open_source(store)
+    assert source[6].num_atoms == 3
+    path = shard(store, 2)
+    os.truncate(path, path.stat().st_size // 8)
+    with pytest.raises(DataError, match=rf"{path.name}, frame 2 cannot be read .*cut or damaged while"):
+        source[8]
 
 
 def test_a_shard_of_another_store_is_told_when_it_is_read(store):

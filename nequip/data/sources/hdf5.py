@@ -42,7 +42,7 @@ class Reader:
 
     def __init__(self, path: Path):
         with _open(path) as file:
-            self._columns = {name: _Column.of(file[name]) for name in file}
+            self._columns: dict[str, _Column] = {str(name): _Column.of(file[name]) for name in file}
         self._file = os.open(path, os.O_RDONLY)
         self._starts = _starts(self.column("num_atoms"))
         self._hessian_starts = _starts(self.column(HESSIAN_SIZE)) if HESSIAN in self._columns else None

@@ -114,7 +114,14 @@ class ShardSource:
         return self.summary.num_frames
 
     def __getitem__(self, index: int) -> Frame:
-        return unpack(self._reader().frame(index), self.summary.group_names)
+        try:
+            rows = self._reader().frame(index)
+        except (OSError, KeyError, lmdb.Error) as error:
+            raise DataError(
+                f"{self.name}, frame {index} cannot be read ({error}): the file was cut or damaged while it "
+                f"was in use, so copy it again, or {_AGAIN}."
+            ) from error
+        return unpack(rows, self.summary.group_names)
 
     def num_atoms(self) -> IntArray:
         return self._reader().column("num_atoms")
