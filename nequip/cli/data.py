@@ -13,6 +13,7 @@ examples:
   nequip-data inspect my.xyz                    elements, labels, ranges, what is wrong
   nequip-data inspect 'run*/OUTCAR' --json      several files as one, for other programs
   nequip-data convert my.xyz store              a folder of HDF5 shards, read frame by frame
+  nequip-data verify store                      whether its shards are what was written
   nequip-data split my.xyz --val 0.1 --test 100 -o parts
   nequip-data statistics my.xyz --r-max 5       neighbors, energies per type, RMS of forces
   nequip-data sets                              data sets to download by name (set:NAME)
@@ -37,6 +38,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     convert.add_argument(
         "--shard-size", type=_positive, default=10_000, metavar="N", help="frames a shard (10000)"
     )
+    _add_workers(convert, "write shards")
+
+    verify = commands.add_parser("verify", help="compare every shard of a store with its checksum")
+    verify.add_argument("file", metavar="STORE", help="a folder or file written by convert")
+    _add_workers(verify, "read shards")
+    verify.set_defaults(run=_verify)
 
     split = _add(commands, "split", "divide frames into train, val and test", _split)
     for part, default in (("train", None), ("val", 0.1), ("test", 0)):
@@ -52,6 +59,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     statistics.add_argument("--r-max", type=_length, default=5.0, metavar="Å", help="cutoff (5.0)")
     statistics.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
+    _add_workers(statistics, "read frames")
+
     sets = commands.add_parser("sets", help="data sets that can be named as set:NAME")
     sets.set_defaults(run=_sets)
 
@@ -63,6 +72,17 @@ def _add(commands, name: str, summary: str, run) -> argparse.ArgumentParser:
     add_label_options(parser)
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_workers(parser: argparse.ArgumentParser, task: str) -> None:
+    text = f"processes that {task}; 0: this one (0)"
+    parser.add_argument("--workers", type=_count, default=0, metavar="N", help=text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 def _positive(text: str) -> int:
@@ -102,8 +122,16 @@ def _convert(options: argparse.Namespace) -> None:
         labels=label_map(options),
         kind=options.format,
         shard_size=options.shard_size,
+        num_workers=options.workers,
     )
     print(f"{options.out} holds {count} frames: data.file={options.out}")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from nequip.data.verification import verify_store
+
+    count = verify_store(options.file, options.workers)
+    print(f"{options.file}: {count} frames, every checksum is right")
 
 
 def _split(options: argparse.Namespace) -> None:
@@ -138,16 +166,13 @@ def _statistics(options: argparse.Namespace) -> None:
     from nequip.cli.tables import statistics_table
     from nequip.data.dataset import GraphDataset
     from nequip.data.neighbors import Cutoffs, TypeMapper
-    from nequip.data.progress import progress
     from nequip.data.sources import separate_isolated_atoms
-    from nequip.data.statistics import compute_statistics
 
     source = open_frames(options.file, options)
     frames, _ = separate_isolated_atoms(source)
     names = [chemical_symbols[number] for number in sorted(source.elements(frames))]
     dataset = GraphDataset(source, frames, TypeMapper(names), Cutoffs(options.r_max))
-    scanned = progress(dataset.scan(), "statistics", len(dataset))
-    found = compute_statistics(scanned, names, dataset.cutoffs)
+    found = dataset.prepare(options.workers, label="statistics").statistics(names, dataset.cutoffs)
     if found.singular:
         logging.getLogger(__name__).warning("%s", found.singular)
     print(json.dumps(found.as_dict(), indent=2) if options.json else statistics_table(found))

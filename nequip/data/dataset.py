@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,29 +17,21 @@ from torch.utils.data import Dataset
 from nequip.data.draws import Draws
 from nequip.data.frame import Frame
 from nequip.data.graph import AtomicGraph
-from nequip.data.neighbor_cache import NeighborCache, NeighborCacheWriter, open_neighbor_cache
+from nequip.data.neighbor_cache import CacheFolder, NeighborCache
 from nequip.data.neighbors import (
     Cutoffs,
     IntArray,
     Neighbors,
+    ScannedFrame,
     TypeMapper,
     atoms_overlap,
     build_graph,
     find_neighbors,
 )
+from nequip.data.order import BLOCK, WINDOW, shuffled
+from nequip.data.scanning import scan
 from nequip.data.sources import FrameSource, frame_name
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ScannedFrame:
-    """One frame of a data set with its types and its edges."""
-
-    frame: Frame
-    types: IntArray
-    neighbors: Neighbors
-    where: str
+from nequip.data.statistics import Tally
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,8 @@ class FrameRole:
 class GraphDataset(Dataset[AtomicGraph]):
     """Graphs of the frames `indices` of `source`; nothing is kept in memory but the indices.
 
-    Neighbor lists are searched anew at every access until `scan` has written them to `cache_dir`.
+    Neighbor lists are searched anew at every access until `prepare` has written them to `cache_dir`;
+    from then on not even the indices are in the memory of a process, but in a file that is mapped.
     """
 
     def __init__(
@@ -84,7 +77,10 @@ class GraphDataset(Dataset[AtomicGraph]):
         self.groups = tuple(groups)
         self.role = role or FrameRole()
         self._group_index = {name: number for number, name in enumerate(self.groups)}
-        self._cache_folder = None if cache_dir is None else cache_dir / self._cache_name()
+        self._frames_hash = hashlib.sha256(self.indices.tobytes()).hexdigest()
+        self._folder: CacheFolder | None = None
+        if cache_dir is not None and len(self.indices):
+            self._folder = CacheFolder(cache_dir / self._cache_name(), len(self.indices))
         self._cache: NeighborCache | None = None
         self._draws: Draws | None = None
         self._epoch = torch.zeros((), dtype=torch.int64)
@@ -151,60 +147,68 @@ class GraphDataset(Dataset[AtomicGraph]):
         """Draw what belongs to `epoch` from now on."""
         self._epoch.fill_(epoch)
 
-    def draw(self, generator: np.random.Generator) -> IntArray:
+    def draw(self, generator: np.random.Generator) -> Iterator[IntArray]:
         """The positions that an epoch takes, in its order: all of them."""
-        return generator.permutation(len(self))
+        return shuffled(len(self), generator)
 
-    def identity(self) -> dict[str, str]:
-        """What the graphs depend on."""
-        frames = hashlib.sha256(self.indices.tobytes()).hexdigest()
+    def identity(self) -> dict[str, Any]:
+        """What the graphs and their order depend on."""
         drawn = {} if self._draws is None else {"draws": repr(self._draws)}
-        return {"source": self.source.fingerprint(), "frames": frames, "role": repr(self.role), **drawn}
+        order = {} if len(self) <= WINDOW else {"window": [WINDOW, BLOCK]}
+        source = {"source": self.source.fingerprint(), "frames": self._frames_hash}
+        return {**source, "role": repr(self.role), **drawn, **order}
 
-    def num_atoms(self) -> IntArray:
-        """Atoms of every frame."""
-        return self.source.num_atoms()[self.indices]
+    def num_atoms(self, positions: IntArray) -> IntArray:
+        """Atoms of these frames; where `prepare` was not called, all neighbors are searched for it."""
+        return self._prepared().num_atoms(positions)
 
-    def num_edges(self) -> IntArray:
-        """Edges of every frame; without a cache all neighbors are searched for it."""
-        if self._cache is not None:
-            return self._cache.num_edges()
-        return np.array([len(scanned.neighbors.center) for scanned in self.scan()], dtype=np.int64)
+    def num_edges(self, positions: IntArray) -> IntArray:
+        """Edges of these frames; where `prepare` was not called, all neighbors are searched for it."""
+        return self._prepared().num_edges(positions)
 
-    def scan(self) -> Iterator[ScannedFrame]:
-        """Every frame in order with its edges; the first whole pass writes the neighbor cache.
+    def place(self, position: int) -> int:
+        """Index of a frame in its source."""
+        return int(self.indices[position])
+
+    @property
+    def num_types(self) -> int:
+        """How many types of atoms the graphs may hold."""
+        return len(self.mapper.type_names)
+
+    def prepare(self, num_workers: int = 0, *, label: str = "", process: int = 0) -> Tally:
+        """Write the neighbor cache, or find it written, and return what statistics need of the frames.
+
+        Arguments and errors are those of `scanning.scan`.
+        """
+        cache, indices, tally = scan(
+            self, self._folder, num_workers=num_workers, label=label, process=process
+        )
+        self._cache, self.indices = cache, indices
+        return tally
+
+    def scan(self, positions: range) -> Iterator[ScannedFrame]:
+        """Frames with their edges, which are searched.
 
         Raises:
             DataError: for unknown elements, overlapping atoms and the like, naming the frame.
         """
-        if self._cache is None and self._cache_folder is not None:
-            self._cache = open_neighbor_cache(self._cache_folder, len(self))
-        if self._cache is not None or self._cache_folder is None:
-            for position in range(len(self)):
-                yield self._scan_one(position)
-            return
-        with NeighborCacheWriter(self._cache_folder) as writer:
-            for position in range(len(self)):
-                scanned = self._scan_one(position)
-                writer.add(scanned.neighbors)
-                yield scanned
-            cache = writer.finish()
-        self._cache = cache
+        for index in self.indices[positions.start : positions.stop].tolist():
+            frame, where = self.source[index], frame_name(self.source, index)
+            types = self.mapper(frame.numbers, where)
+            yield ScannedFrame(frame, types, find_neighbors(frame, types, self.cutoffs, where))
 
-    def _scan_one(self, position: int) -> ScannedFrame:
-        index = int(self.indices[position])
-        where = frame_name(self.source, index)
-        frame = self.source[index]
-        types = self.mapper(frame.numbers, where)
-        cached = None if self._cache is None else self._cache[position]
-        neighbors = cached or find_neighbors(frame, types, self.cutoffs, where)
-        return ScannedFrame(frame, types, neighbors, where)
+    def _prepared(self) -> NeighborCache:
+        if self._cache is None:
+            self.prepare()
+        assert self._cache is not None
+        return self._cache
 
     def _cache_name(self) -> str:
-        """A name that changes with whatever the neighbor lists depend on."""
+        """A name that changes with whatever the neighbor lists and statistics depend on."""
         key = {
+            "version": 3,
             "source": self.source.fingerprint(),
-            "indices": hashlib.sha256(self.indices.tobytes()).hexdigest(),
+            "indices": self._frames_hash,
             "types": self.mapper.type_names,
             "r_max": self.cutoffs.r_max,
             "per_edge_type": self.cutoffs.per_edge_type,

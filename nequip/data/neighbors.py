@@ -45,6 +45,15 @@ class Neighbors:
     shift: IntArray  # [edge, 3]
 
 
+@dataclass(frozen=True)
+class ScannedFrame:
+    """One frame of a data set with its types and its edges."""
+
+    frame: Frame
+    types: IntArray
+    neighbors: Neighbors
+
+
 def edge_lengths(frame: Frame, neighbors: Neighbors) -> FloatArray:
     """`|r_j - r_i + S @ cell|` of every edge, Å."""
     start, end = frame.positions[neighbors.center], frame.positions[neighbors.neighbor]
@@ -153,17 +162,19 @@ def _search_box(frame: Frame, r_max: float, where: str) -> FloatArray:
     ten times longer for a wire of 20,000 atoms.)
     """
     periodic = [axis for axis in range(3) if frame.pbc[axis]]
+    extent = np.linalg.norm(np.ptp(frame.positions, axis=0)) + r_max + 1.0
+    if not periodic:
+        return extent * np.eye(3)
     vectors = np.asarray(frame.cell, dtype=np.float64)[periodic]
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     for axis, length in zip(periodic, lengths[:, 0], strict=True):
         if length < 1e-12:
             raise DataError(f"{where}: direction {axis} is periodic but its lattice vector is zero.")
     _, flatness, basis = np.linalg.svd(vectors / lengths, full_matrices=True)
-    if periodic and flatness[-1] < 1e-6:
+    if flatness[-1] < 1e-6:
         raise DataError(f"{where}: the lattice vectors are linearly dependent.")
     box = np.empty((3, 3))
     box[periodic] = vectors
-    extent = np.linalg.norm(np.ptp(frame.positions, axis=0)) + r_max + 1.0
     box[[axis for axis in range(3) if not frame.pbc[axis]]] = extent * basis[len(periodic) :]
     return box
 

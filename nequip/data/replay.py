@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,28 +30,34 @@ class ReplayDataset(Dataset[AtomicGraph]):
         number = len(self.new)
         return self.new[position] if position < number else self.old[position - number]
 
-    @property
-    def indices(self) -> IntArray:
-        """The place of every frame in its source."""
-        return np.concatenate([self.new.indices, self.old.indices])
+    def place(self, position: int) -> int:
+        """Index of a frame in its source."""
+        number = len(self.new)
+        return self.new.place(position) if position < number else self.old.place(position - number)
 
-    def num_atoms(self) -> IntArray:
-        """Atoms of every frame."""
-        return np.concatenate([self.new.num_atoms(), self.old.num_atoms()])
+    def num_atoms(self, positions: IntArray) -> IntArray:
+        """Atoms of these frames."""
+        return self._of_both(GraphDataset.num_atoms, positions)
 
-    def num_edges(self) -> IntArray:
-        """Edges of every frame."""
-        return np.concatenate([self.new.num_edges(), self.old.num_edges()])
+    def num_edges(self, positions: IntArray) -> IntArray:
+        """Edges of these frames."""
+        return self._of_both(GraphDataset.num_edges, positions)
+
+    def _of_both(self, count: Callable[[GraphDataset, IntArray], IntArray], positions: IntArray) -> IntArray:
+        found, is_new = np.empty_like(positions), positions < len(self.new)
+        found[is_new] = count(self.new, positions[is_new])
+        found[~is_new] = count(self.old, positions[~is_new] - len(self.new))
+        return found
 
     def start_epoch(self, epoch: int) -> None:
         """Both parts draw what belongs to `epoch` from now on."""
         self.new.start_epoch(epoch)
         self.old.start_epoch(epoch)
 
-    def draw(self, generator: np.random.Generator) -> IntArray:
-        """The positions that an epoch takes, in its order."""
+    def draw(self, generator: np.random.Generator) -> Iterator[IntArray]:
+        """The positions that an epoch takes, in its order; all new ones and those drawn are in memory."""
         old = generator.choice(len(self.old), self.num_drawn, replace=False)
-        return generator.permutation(np.concatenate([np.arange(len(self.new)), len(self.new) + old]))
+        yield generator.permutation(np.concatenate([np.arange(len(self.new)), len(self.new) + old]))
 
     def identity(self) -> dict[str, Any]:
         """What the graphs and the draws depend on."""

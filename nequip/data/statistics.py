@@ -6,20 +6,19 @@ atoms count as independent, so that the variance of a total energy grows like th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nequip.data.dataset import ScannedFrame
-from nequip.data.frame import FloatArray, Frame
-from nequip.data.neighbors import Cutoffs, IntArray, edge_lengths, shortest_distance
+from nequip.data.frame import FloatArray
+from nequip.data.neighbors import Cutoffs, IntArray, ScannedFrame, edge_lengths, shortest_distance
 from nequip.errors import DataError
 
 _BLOCK = 256  # frames whose rows are folded into the fit at once
-_SHOWN = 10  # frames without edges that are searched for their shortest distance
+_SEARCHED = 10  # frames without edges whose shortest distance is searched
 _RANK_TOLERANCE = 1e-8  # of singular values, to the largest
 
 
@@ -50,23 +49,43 @@ class Statistics:
         return asdict(self)
 
 
-def compute_statistics(
-    frames: Iterable[ScannedFrame], type_names: Sequence[str], cutoffs: Cutoffs
-) -> Statistics:
-    """One pass over `frames` in constant memory.
+class Tally:
+    """What statistics need of some frames; tallies of other frames can be added to it."""
 
-    Raises:
-        DataError: when no atom of all frames has a neighbor within the cutoff.
-    """
-    counts = _Counts(len(type_names))
-    energies = EnergyFit(len(type_names))
-    forces = _Forces(len(type_names))
-    for scanned in frames:
-        counts.add(scanned)
-        energies.add(np.bincount(scanned.types, minlength=len(type_names)), scanned.frame.energy)
-        forces.add(scanned.types, scanned.frame.forces)
-    counts.check_edges(cutoffs)
-    return _gather(tuple(type_names), counts, energies, forces)
+    def __init__(self, num_types: int):
+        self._counts = _Counts(num_types)
+        self._energies = EnergyFit(num_types)
+        self._forces = _Forces(num_types)
+        self._parts = {"counts": self._counts, "energies": self._energies, "forces": self._forces}
+
+    def add(self, scanned: ScannedFrame) -> None:
+        """Take in one frame."""
+        self._counts.add(scanned)
+        counts = np.bincount(scanned.types, minlength=len(self._counts.atoms))
+        self._energies.add(counts, scanned.frame.energy)
+        self._forces.add(scanned.types, scanned.frame.forces)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it, for a file."""
+        return {
+            f"{name}.{key}": np.asarray(value)
+            for name, part in self._parts.items()
+            for key, value in part.state().items()
+        }
+
+    def add_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take in what another tally gave as `arrays`."""
+        for name, part in self._parts.items():
+            part.add_state({key: arrays[f"{name}.{key}"] for key in part.state()})
+
+    def statistics(self, type_names: Sequence[str], cutoffs: Cutoffs) -> Statistics:
+        """The numbers of all frames taken in.
+
+        Raises:
+            DataError: when no atom of all frames has a neighbor within the cutoff.
+        """
+        self._counts.check_edges(cutoffs)
+        return _gather(tuple(type_names), self._counts, self._energies, self._forces)
 
 
 def _gather(type_names: tuple[str, ...], counts: _Counts, energies: EnergyFit, forces: _Forces) -> Statistics:
@@ -104,7 +123,8 @@ class _Counts:
         self.atoms = np.zeros(num_types, dtype=np.int64)
         self.edges = np.zeros(num_types, dtype=np.int64)
         self.shortest = float("inf")
-        self._without_edges: list[Frame] = []
+        self._apart = float("inf")  # Å; the shortest distance in some of the frames without an edge
+        self._num_apart = 0
 
     def add(self, scanned: ScannedFrame) -> None:
         """Count one frame."""
@@ -117,17 +137,36 @@ class _Counts:
         self.edges += np.bincount(scanned.types[neighbors.center], minlength=len(self.atoms))
         if len(neighbors.center):
             self.shortest = min(self.shortest, float(edge_lengths(frame, neighbors).min()))
-        elif len(self._without_edges) < _SHOWN:
-            self._without_edges.append(frame)
+        elif self._num_apart < _SEARCHED and not self.edges.any():
+            self._num_apart += 1
+            self._apart = min(self._apart, shortest_distance(frame))
+
+    def state(self) -> dict[str, Any]:
+        """What `add_state` takes."""
+        return {
+            "frames": [self.frames, self.stresses, self.hessians],
+            "atoms": self.atoms,
+            "edges": self.edges,
+            "shortest": [self.shortest, self._apart],
+        }
+
+    def add_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Count the frames of another."""
+        frames, stresses, hessians = state["frames"].tolist()
+        self.frames, self.stresses = self.frames + frames, self.stresses + stresses
+        self.hessians += hessians
+        self.atoms += state["atoms"]
+        self.edges += state["edges"]
+        shortest, apart = state["shortest"].tolist()
+        self.shortest, self._apart = min(self.shortest, shortest), min(self._apart, apart)
 
     def check_edges(self, cutoffs: Cutoffs) -> None:
         """Raises DataError when no frame had an edge."""
         if self.edges.any():
             return
-        found = min((shortest_distance(frame) for frame in self._without_edges), default=float("inf"))
         raise DataError(
             f"no atom of the {self.frames} training frames has a neighbor within r_max = {cutoffs.r_max} Å; "
-            f"the shortest distance found is {found:.3f} Å: raise r_max, or check the units of the "
+            f"the shortest distance found is {self._apart:.3f} Å: raise r_max, or check the units of the "
             "positions (Å) and the cells."
         )
 
@@ -156,6 +195,26 @@ class EnergyFit:
         self._rows.append(np.append(counts, energy) / np.sqrt(num_atoms))
         if len(self._rows) == _BLOCK:
             self._fold()
+
+    def state(self) -> dict[str, Any]:
+        """What `add_state` takes."""
+        self._fold()
+        return {
+            "frames": [self.frames, self._sum_atoms],
+            "sum_energy": self._sum_energy,
+            "factor": self._factor,
+        }
+
+    def add_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take in the frames of another fit."""
+        self._fold()
+        self.frames += int(state["frames"][0])
+        self._sum_atoms += int(state["frames"][1])
+        self._sum_energy += float(state["sum_energy"])
+        if not len(self._factor):
+            self._factor = state["factor"]
+        elif len(state["factor"]):
+            self._rows = list(state["factor"])
 
     def _fold(self) -> None:
         if self._rows:
@@ -208,6 +267,15 @@ class _Forces:
         labelled = np.isfinite(squares)
         self.atoms += np.bincount(types[labelled], minlength=len(self.atoms))
         self._squares += np.bincount(types[labelled], squares[labelled], minlength=len(self.atoms))
+
+    def state(self) -> dict[str, Any]:
+        """What `add_state` takes."""
+        return {"atoms": self.atoms, "squares": self._squares}
+
+    def add_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take in the forces of other frames."""
+        self.atoms += state["atoms"]
+        self._squares += state["squares"]
 
     def rms(self) -> float | None:
         total = int(self.atoms.sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from nequip.data.dataset import GraphDataset
 from nequip.data.graph import AtomicGraph
 from nequip.data.loading import make_loader
 from nequip.data.replay import ReplayDataset
+from nequip.data.workers import ignore_interrupts
 
 
 class EpochBatches:
@@ -111,7 +111,7 @@ class GraphDataModule(pl.LightningDataModule):
         self, dataset: GraphDataset | ReplayDataset, sampler: GraphBatchSampler
     ) -> DataLoader[AtomicGraph]:
         loader = make_loader(dataset, sampler, self._num_workers)
-        loader.worker_init_fn = _ignore_interrupts
+        loader.worker_init_fn = ignore_interrupts  # training needs workers until it has saved
         return loader
 
     def _new_sampler(
@@ -125,8 +125,3 @@ class GraphDataModule(pl.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
         )
-
-
-def _ignore_interrupts(worker: int) -> None:
-    # A terminal sends Ctrl-C to the workers too, and training still needs them until it has saved.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -15,10 +13,9 @@ from ase.data import chemical_symbols
 from nequip.config.schema import DataConfig, LabelKeys, PretrainedModel, ReplayConfig, RunConfig
 from nequip.data.dataset import FrameRole, GraphDataset
 from nequip.data.neighbors import Cutoffs, IntArray, TypeMapper
-from nequip.data.progress import progress
 from nequip.data.sources import FrameSource, LabelMap, locate, open_source, separate_isolated_atoms
 from nequip.data.splits import Split, SplitSizes, fixed_split, random_split, split_by_group
-from nequip.data.statistics import Statistics, compute_statistics
+from nequip.data.statistics import Statistics, Tally
 from nequip.errors import ConfigError, DataError
 from nequip.model.card import ModelCard
 from nequip.model.cutoffs import resolve_cutoffs
@@ -28,7 +25,6 @@ from nequip.nn.per_type import per_type_tensor
 from nequip.train import ranks
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 NAMES = {
     "train": "training",
@@ -103,14 +99,13 @@ def prepare_data(config: RunConfig, start: ModelCard | None = None) -> PreparedD
         for name, part in parts.items()
     }
     train = sets["train"]
-    show = progress if ranks.rank() == 0 else _unshown
-    frames = show(train.scan(), "statistics of the training frames", len(train))
-    statistics = compute_statistics(frames, type_names, cutoffs)
+    tally = _scan(train, "statistics of the training frames", data.num_workers)
+    statistics = tally.statistics(type_names, cutoffs)
     if statistics.singular and start is None:
         logger.warning("%s", statistics.singular)
     for name in sets.keys() - {"train"}:
         # Writes the neighbor cache, and finds bad frames before training does.
-        deque(show(sets[name].scan(), f"neighbors of the {NAMES[name]} frames", len(sets[name])), maxlen=0)
+        _scan(sets[name], f"neighbors of the {NAMES[name]} frames", data.num_workers)
     _check_labels(config, statistics, train.source)
     logger.info(
         "%d training, %d validation, %d test frames of %s; %.1f neighbors within %g Å.",
@@ -124,8 +119,9 @@ def prepare_data(config: RunConfig, start: ModelCard | None = None) -> PreparedD
     )
 
 
-def _unshown(frames: Iterator[T], label: str, total: int) -> Iterator[T]:
-    return frames
+def _scan(dataset: GraphDataset, label: str, num_workers: int) -> Tally:
+    process = ranks.rank()
+    return dataset.prepare(num_workers, label="" if process else label, process=process)
 
 
 def resolve_model_config(model: ModelConfig, prepared: PreparedData) -> ModelConfig:
@@ -283,10 +279,7 @@ def _all_elements(parts: dict[str, _Part], known: tuple[str, ...]) -> tuple[str,
 
 
 def _group_names(parts: dict[str, _Part]) -> tuple[str, ...]:
-    names: set[str] = set()
-    for part in parts.values():
-        groups = part.source.groups()
-        names |= {groups[index] for index in part.indices.tolist()}
+    names = set().union(*(part.source.group_names(part.indices) for part in parts.values()))
     return tuple(sorted(names)) or ("",)
 
 

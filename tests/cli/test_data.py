@@ -101,6 +101,11 @@ def test_convert_writes_a_store_and_says_how_to_use_it(capsys):
     assert len(open_source("store")) == 13
 
 
+def test_verify_tells_that_a_store_is_whole(capsys):
+    output(capsys, "convert", "all.xyz", "store", "--shard-size", "5", "--workers", "2")
+    assert output(capsys, "verify", "store") == "store: 13 frames, every checksum is right\n"
+
+
 def test_convert_maps_keys(capsys):
     output(capsys, "convert", "all.xyz", "out.lmdb", "--group-key", "note")
     assert open_source("out.lmdb").groups()[:3] == ["0", "1", "2"]

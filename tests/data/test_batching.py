@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from nequip.data.dataset import GraphDataset
 from nequip.data.frame import Frame
 from nequip.data.loading import is_blank, make_loader
 from nequip.data.neighbors import Cutoffs, TypeMapper
+from nequip.data.order import WINDOW, shuffled
 from nequip.data.sources import MemorySource, open_source
 
 MAPPER = TypeMapper(["H", "O"])
@@ -62,7 +65,7 @@ def test_batches_by_count_are_of_that_size():
 @pytest.mark.parametrize("limits", ALL_LIMITS[1:], ids=str)
 def test_budgets_are_kept(limits):
     for batch in batches(limits):
-        atoms, edges = DATA.num_atoms()[batch].sum(), DATA.num_edges()[batch].sum()
+        atoms, edges = (int(f(np.array(batch)).sum()) for f in (DATA.num_atoms, DATA.num_edges))
         within = atoms <= (limits.max_atoms or np.inf) and edges <= (limits.max_edges or np.inf)
         assert within or len(batch) == 1
 
@@ -118,7 +121,7 @@ def test_processes_divide_the_batches_that_one_process_has(limits, world_size):
 
 def test_the_parts_of_a_batch_have_about_as_many_edges():
     (parts,) = shares(BatchLimits(10), 3)
-    edges = [int(DATA.num_edges()[part].sum()) for part in parts]
+    edges = [int(DATA.num_edges(np.array(part)).sum()) for part in parts]
     assert max(edges) - min(edges) <= 2
 
 
@@ -152,7 +155,7 @@ def data(request, store, tmp_path) -> GraphDataset:
     dataset = GraphDataset(
         open_source(store / request.param), np.arange(12), MAPPER, Cutoffs(4.0), cache_dir=tmp_path
     )
-    list(dataset.scan())
+    dataset.prepare()
     return dataset
 
 
@@ -189,3 +192,59 @@ def test_workers_tell_what_is_wrong_with_a_frame(tmp_path):
     with pytest.raises(Exception, match=r"bad\.xyz, frame 1: atoms 0 and 1 overlap") as caught:
         list(loader)
     assert caught.type.__name__ == "DataError"
+
+
+class Sizes:
+    """A large set of which only the sizes are known."""
+
+    def __init__(self, number: int):
+        self._edges = np.random.default_rng(0).integers(0, 300, number)
+
+    def __len__(self) -> int:
+        return len(self._edges)
+
+    def num_atoms(self, positions: np.ndarray) -> np.ndarray:
+        return 1 + self._edges[positions] // 10
+
+    def num_edges(self, positions: np.ndarray) -> np.ndarray:
+        return self._edges[positions]
+
+    def place(self, position: int) -> int:
+        return position
+
+    def draw(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        return shuffled(len(self), generator)
+
+
+LARGE = Sizes(2 * WINDOW + 1000)
+
+
+@pytest.mark.parametrize("limits", [BatchLimits(64), BatchLimits(max_atoms=1500, max_edges=9000)], ids=str)
+def test_an_epoch_of_many_windows_goes_on_at_another_width_without_a_frame_twice_or_skipped(limits):
+    def dealt(world_size: int, start: int, stop: int | None) -> list[int]:
+        found = []
+        for rank in range(world_size):
+            sampler = GraphBatchSampler(LARGE, limits, seed=2, rank=rank, world_size=world_size)
+            sampler.set_epoch(3)
+            sampler.start_at(start)
+            found += flat(list(islice(sampler, None if stop is None else stop - start)))
+        return found
+
+    first, middle, rest = dealt(2, 0, 700), dealt(3, 700, 1100), dealt(1, 1100, None)
+    assert sorted(first + middle + rest) == list(range(len(LARGE)))
+
+
+def test_batches_are_filled_across_the_windows_of_an_epoch():
+    sampler = GraphBatchSampler(LARGE, BatchLimits(max_edges=9000))
+    loads = [LARGE.num_edges(np.array(batch)).sum() for batch in sampler]
+    assert min(loads[:-1]) > 9000 - 300
+    assert max(loads) <= 9000
+
+
+def test_processes_wait_little_for_each_other():
+    samplers = [
+        GraphBatchSampler(LARGE, BatchLimits(max_edges=9000), rank=rank, world_size=4) for rank in range(2)
+    ]
+    for sampler in samplers:
+        list(sampler)
+    assert samplers[0].idle_fraction == samplers[1].idle_fraction < 0.03

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.io import write
 from sample_frames import assert_same, random_structures, write_database, write_extxyz
 
 from nequip.data.convert import convert
 from nequip.data.sources import LabelMap, open_source
+from nequip.data.verification import verify_store
 from nequip.errors import DataError
 
 STRUCTURES = random_structures(10)
@@ -123,20 +125,59 @@ def test_an_interrupted_store_cannot_be_opened(xyz, tmp_path):
         open_source(tmp_path / "out")
 
 
-def test_a_process_that_is_killed_can_be_continued(tmp_path):
+@pytest.mark.parametrize(("kind", "num_workers"), [("hdf5", 0), ("hdf5", 2), ("lmdb", 2)])
+def test_a_process_that_is_killed_can_be_continued(tmp_path, kind, num_workers):
     path = write_extxyz(tmp_path / "many.xyz", random_structures(20) * 150)
-    out = tmp_path / "out"
-    code = f"from nequip.data.convert import convert; convert({str(path)!r}, {str(out)!r}, shard_size=100)"
+    out, suffix = tmp_path / "out", {"hdf5": "h5", "lmdb": "lmdb"}[kind]
+    how = {"kind": kind, "shard_size": 100, "num_workers": num_workers}
+    code = f"from nequip.data.convert import convert; convert({str(path)!r}, {str(out)!r}, **{how})"
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while not (out / "shard-00003.h5").exists():
+    while not (out / f"shard-00003.{suffix}").exists():
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    kept = (out / "shard-00002.h5").stat().st_mtime_ns
-    assert convert(path, out, shard_size=100) == 3000
-    assert (out / "shard-00002.h5").stat().st_mtime_ns == kept
-    assert len(open_source(out)) == 3000
+    first = out / f"shard-00000.{suffix}"
+    kept = first.stat().st_mtime_ns
+    assert convert(path, out, **how) == 3000
+    assert first.stat().st_mtime_ns == kept
+    assert verify_store(out) == 3000
+    convert(path, tmp_path / "fresh", kind=kind, shard_size=100)
+    assert open_source(out).fingerprint() == open_source(tmp_path / "fresh").fingerprint()
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "lmdb"])
+@pytest.mark.parametrize("source", ["all.xyz", "all.traj", "store"])
+def test_several_processes_write_what_one_does(xyz, tmp_path, kind, source):
+    path = tmp_path / source
+    if source == "store":
+        convert(xyz, path, shard_size=4)
+    else:
+        write(path, STRUCTURES)
+    for name, num_workers in (("one", 0), ("two", 2)):
+        convert(path, tmp_path / name, kind=kind, shard_size=3, num_workers=num_workers)
+    one, two = open_source(tmp_path / "one"), open_source(tmp_path / "two")
+    assert one.fingerprint() == two.fingerprint()
+    assert_same_content(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_shard_that_is_missing_amid_others_is_the_only_one_written(xyz, tmp_path):
+    out = tmp_path / "out"
+    convert(xyz, out, shard_size=2)
+    interrupt(out, "shard-00001.h5")
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*")}
+    assert convert(xyz, out, shard_size=2, num_workers=2) == 10
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*")}.items() > kept.items()
+    assert_same_content(out, xyz)
+
+
+def test_a_mistake_that_a_worker_finds_is_one_sentence(xyz, tmp_path):
+    path = tmp_path / "bad.xyz"
+    path.write_text(xyz.read_text() + "1\nenergy=inf\nH 0 0 0\n")
+    with pytest.raises(DataError) as caught:
+        convert(path, tmp_path / "out", shard_size=4, num_workers=2)
+    assert str(caught.value).startswith(f"{path}, frame 10: 'energy'")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def test_epochs_draw_others_and_each_its_own_again():
 
 def test_frames_of_both_sets_lie_side_by_side():
     data = ReplayDataset(rows(2, "new"), rows(3, "old"), 1.0)
-    assert data.num_atoms().tolist() == [2, 3, 2, 3, 4]
-    assert data.num_edges().tolist() == [2, 4, 2, 4, 6]
+    assert data.num_atoms(np.arange(5)).tolist() == [2, 3, 2, 3, 4]
+    assert data.num_edges(np.arange(5)).tolist() == [2, 4, 2, 4, 6]
     assert [data[position].num_atoms for position in range(5)] == [2, 3, 2, 3, 4]
 
 

@@ -72,6 +72,7 @@ def test_every_kind_gives_the_same_frames(source):
 def test_indices_tell_atoms_groups_and_elements(source):
     assert source.num_atoms().tolist() == [frame.num_atoms for frame in REFERENCE]
     assert source.groups() == [frame.group for frame in REFERENCE]
+    assert source.group_names(np.array([2, 4])) == {"cold"}
     assert source.elements(np.array([2, 5])) == {1, 8}
     assert source.elements(np.array([], dtype=np.int64)) == set()
 

@@ -13,7 +13,7 @@ from nequip.data.dataset import GraphDataset
 from nequip.data.frame import Frame
 from nequip.data.neighbors import Cutoffs, TypeMapper
 from nequip.data.sources import MemorySource, open_source
-from nequip.data.statistics import Statistics, compute_statistics
+from nequip.data.statistics import Statistics
 from nequip.errors import DataError
 
 NAMES = ("H", "C", "O")
@@ -27,7 +27,7 @@ def statistics(
 ) -> Statistics:
     source = MemorySource("memory", list(frames), "fingerprint", [])
     data = GraphDataset(source, np.arange(len(frames)), TypeMapper(names), cutoffs)
-    return compute_statistics(data.scan(), names, cutoffs)
+    return data.prepare().statistics(names, cutoffs)
 
 
 def clusters(count: int, seed: int = 0, noise: float = 0.1) -> list[Frame]:
@@ -211,5 +211,5 @@ def test_statistics_are_plain_numbers():
 def test_a_real_set_has_the_neighbors_that_everyone_counts(data_dir):
     source = open_source(data_dir / "rmd17_ethanol_train01.xyz")
     data = GraphDataset(source, np.arange(100), TypeMapper(NAMES), Cutoffs(5.0))
-    found = compute_statistics(data.scan(), NAMES, data.cutoffs)
+    found = data.prepare().statistics(NAMES, data.cutoffs)
     assert found.avg_num_neighbors == pytest.approx(8.0, abs=0.01)  # 9 atoms, all within 5 Å

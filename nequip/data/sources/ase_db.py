@@ -23,7 +23,7 @@ from nequip.data.sources.labels import (
     frame_from_atoms,
     group_name,
 )
-from nequip.data.sources.source import IntArray, PerProcess
+from nequip.data.sources.source import IntArray, PerProcess, find_isolated
 from nequip.errors import DataError
 
 
@@ -62,6 +62,12 @@ class AseDatabase:
 
     def groups(self) -> list[str]:
         return self._index.groups
+
+    def group_names(self, indices: IntArray) -> set[str]:
+        return {self._index.groups[index] for index in indices.tolist()}
+
+    def isolated(self) -> IntArray:
+        return find_isolated(self.num_atoms(), self.groups())
 
     def elements(self, indices: IntArray) -> set[int]:
         wanted = {self._index.ids[index] for index in indices.tolist()}

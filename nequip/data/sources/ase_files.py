@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from itertools import count
@@ -25,7 +26,7 @@ from nequip.data.sources.labels import (
     frame_from_atoms,
     warn_of_choices,
 )
-from nequip.data.sources.source import IntArray, file_sha256
+from nequip.data.sources.source import IntArray, file_sha256, find_isolated
 from nequip.errors import DataError
 
 _EXTXYZ = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
@@ -52,6 +53,12 @@ class MemorySource:
     def groups(self) -> list[str]:
         return [frame.group for frame in self.frames]
 
+    def group_names(self, indices: IntArray) -> set[str]:
+        return {self.frames[index].group for index in indices.tolist()}
+
+    def isolated(self) -> IntArray:
+        return find_isolated(self.num_atoms(), self.groups())
+
     def elements(self, indices: IntArray) -> set[int]:
         return {int(number) for index in indices for number in np.unique(self.frames[index].numbers)}
 
@@ -62,26 +69,43 @@ class MemorySource:
         return self._label_keys
 
 
-class FrameStream:
-    """The frames of several files from number `start` on, one by one; `keys_seen` grows with them.
+@dataclass(frozen=True)
+class UnparsedFrame:
+    """A frame cut out of its file: passing it on, or over, costs little."""
 
-    Iterating raises DataError for a frame that cannot be read, with its index in its file.
+    path: Path
+    index: int  # in the file
+    parse: Callable[[], Atoms]
+
+    def read(self, labels: LabelMap) -> tuple[Frame, set[str]]:
+        """The frame, and the keys that it has in the file.
+
+        Raises:
+            DataError: for a frame that cannot be read, with its index in its file.
+        """
+        with _explained(self.path, self.index):
+            atoms = self.parse()
+        return frame_from_atoms(atoms, labels, f"{self.path}, frame {self.index}"), available_keys(atoms)
+
+
+def unparsed_frames(paths: Sequence[Path]) -> Iterator[UnparsedFrame]:
+    """The frames of several files.
+
+    Raises:
+        DataError: for a file in which a frame cannot be told from the next.
     """
-
-    def __init__(self, paths: Sequence[Path], labels: LabelMap, start: int = 0):
-        self.paths, self.labels, self.start = paths, labels, start
-        self.keys_seen: set[str] = set()
-
-    def __iter__(self) -> Iterator[Frame]:
-        number = 0
-        for path in self.paths:
-            for index, parse in enumerate(_unparsed_frames(path)):
-                if number >= self.start:
-                    with _explained(path, index):
-                        atoms = parse()
-                    self.keys_seen |= available_keys(atoms)
-                    yield frame_from_atoms(atoms, self.labels, f"{path}, frame {index}")
-                number += 1
+    for path in paths:
+        if is_extxyz(path):
+            frames = (partial(_parse_extxyz, text) for text in split_extxyz(path))
+        else:
+            # An iterator of ASE's has parsed the frame already.
+            frames = (partial(_same, atoms) for atoms in iread(str(path), ":", do_not_split_by_at_sign=True))
+        for index in count():
+            with _explained(path, index):
+                parse = next(frames, None)
+            if parse is None:
+                break
+            yield UnparsedFrame(path, index, parse)
 
 
 def read_ase_files(name: str, paths: Sequence[Path], labels: LabelMap) -> MemorySource:
@@ -91,13 +115,17 @@ def read_ase_files(name: str, paths: Sequence[Path], labels: LabelMap) -> Memory
         DataError: for a frame that cannot be read, for files without frames, and for a key that
             no frame has.
     """
-    stream = FrameStream(paths, labels)
-    frames = list(progress(stream, f"reading {name}"))
+    frames: list[Frame] = []
+    keys: set[str] = set()
+    for unparsed in progress(unparsed_frames(paths), f"reading {name}"):
+        frame, its_keys = unparsed.read(labels)
+        frames.append(frame)
+        keys |= its_keys
     if not frames:
         raise DataError(f"{name} holds no frame.")
-    check_explicit_keys(labels, stream.keys_seen, name)
-    warn_of_choices(labels, stream.keys_seen, name)
-    return MemorySource(name, frames, ase_files_fingerprint(paths, labels), sorted(stream.keys_seen))
+    check_explicit_keys(labels, keys, name)
+    warn_of_choices(labels, keys, name)
+    return MemorySource(name, frames, ase_files_fingerprint(paths, labels), sorted(keys))
 
 
 def is_extxyz(path: Path) -> bool:
@@ -119,21 +147,6 @@ def _explained(path: Path, index: int) -> Generator[None]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}, frame {index} (counting from 0) cannot be read: {reason}.") from error
-
-
-def _unparsed_frames(path: Path) -> Iterator[Callable[[], Atoms]]:
-    """What parses each frame of a file: frames that are skipped over cost little."""
-    if is_extxyz(path):
-        frames = (partial(_parse_extxyz, text) for text in split_extxyz(path))
-    else:
-        # An iterator of ASE's has parsed the frame already.
-        frames = (partial(_same, atoms) for atoms in iread(str(path), ":", do_not_split_by_at_sign=True))
-    for index in count():
-        with _explained(path, index):
-            parse = next(frames, None)
-        if parse is None:
-            return
-        yield parse
 
 
 def _same(atoms: Atoms) -> Atoms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -33,6 +33,14 @@ class FrameSource(Protocol):
 
     def groups(self) -> list[str]:
         """Group of every frame, "" where it has none."""
+        ...
+
+    def group_names(self, indices: IntArray) -> set[str]:
+        """Groups of the frames `indices`."""
+        ...
+
+    def isolated(self) -> IntArray:
+        """Indices of the frames that are isolated atoms."""
         ...
 
     def elements(self, indices: IntArray) -> set[int]:
@@ -76,9 +84,14 @@ class PerProcess(Generic[T]):
 
 def separate_isolated_atoms(source: FrameSource) -> tuple[IntArray, IntArray]:
     """Indices of the frames to learn from, and of the isolated atoms among all frames."""
-    lone = source.num_atoms() == 1
-    lone &= np.array([group == ISOLATED_ATOM for group in source.groups()], dtype=bool)
-    return np.flatnonzero(~lone), np.flatnonzero(lone)
+    lone, all_frames = source.isolated(), np.arange(len(source))
+    return (np.delete(all_frames, lone) if len(lone) else all_frames), lone
+
+
+def find_isolated(num_atoms: IntArray, groups: Sequence[str]) -> IntArray:
+    """The frames of one atom whose group says that they are isolated."""
+    single = np.flatnonzero(num_atoms == 1)
+    return single[[groups[index] == ISOLATED_ATOM for index in single.tolist()]]
 
 
 def file_sha256(path: Path) -> str:
@@ -113,14 +126,26 @@ class ConcatSource:
     def groups(self) -> list[str]:
         return [group for source in self.sources for group in source.groups()]
 
+    def group_names(self, indices: IntArray) -> set[str]:
+        return {
+            name for part, local in self.by_part(indices) for name in self.sources[part].group_names(local)
+        }
+
+    def isolated(self) -> IntArray:
+        found = [source.isolated() + start for source, start in zip(self.sources, self._starts, strict=False)]
+        return np.concatenate(found)
+
     def elements(self, indices: IntArray) -> set[int]:
-        found: set[int] = set()
-        for part, source in enumerate(self.sources):
-            start, stop = self._starts[part], self._starts[part + 1]
-            local = indices[(indices >= start) & (indices < stop)] - start
-            if len(local):
-                found |= source.elements(local)
-        return found
+        return {
+            number for part, local in self.by_part(indices) for number in self.sources[part].elements(local)
+        }
+
+    def by_part(self, indices: IntArray) -> Iterator[tuple[int, IntArray]]:
+        """The sources that hold frames `indices`, and where these lie in them."""
+        indices = np.sort(indices)
+        cuts = np.searchsorted(indices, self._starts)
+        for part in np.flatnonzero(np.diff(cuts)).tolist():
+            yield part, indices[cuts[part] : cuts[part + 1]] - self._starts[part]
 
     def fingerprint(self) -> str:
         text = "\n".join(source.fingerprint() for source in self.sources)
