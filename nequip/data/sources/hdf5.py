@@ -10,7 +10,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nequip.data.sources.columns import ATOM_COLUMNS, FRAME_COLUMNS, HESSIAN, HESSIAN_SIZE, Columns
+from nequip.data.sources.columns import (
+    ATOM_COLUMNS,
+    FIELD_ATOM_COLUMNS,
+    FIELD_FRAME_COLUMNS,
+    FRAME_COLUMNS,
+    HESSIAN,
+    HESSIAN_SIZE,
+    Columns,
+)
 
 IntArray = NDArray[np.int64]
 _META = "e3forge"
@@ -39,6 +47,8 @@ class Reader:
         self._file: Any = _open(path)
         # Looking a dataset up by name takes 20 times longer than reading a slice of it.
         self._datasets: dict[str, Any] = {name: self._file[name] for name in self._file}
+        self._of_frames = [*FRAME_COLUMNS, *(name for name in FIELD_FRAME_COLUMNS if name in self._datasets)]
+        self._of_atoms = [*ATOM_COLUMNS, *(name for name in FIELD_ATOM_COLUMNS if name in self._datasets)]
         sizes: IntArray = self._file[HESSIAN_SIZE][:] if HESSIAN in self._file else np.zeros(0, np.int64)
         self._hessian_ends = np.cumsum(sizes)
 
@@ -48,8 +58,8 @@ class Reader:
 
     def frame(self, index: int, start: int, stop: int) -> Columns:
         """The rows of frame `index`, whose atoms are `start:stop`."""
-        rows = {name: np.asarray(self._datasets[name][index]) for name in FRAME_COLUMNS}
-        rows |= {name: np.asarray(self._datasets[name][start:stop]) for name in ATOM_COLUMNS}
+        rows = {name: np.asarray(self._datasets[name][index]) for name in self._of_frames}
+        rows |= {name: np.asarray(self._datasets[name][start:stop]) for name in self._of_atoms}
         if len(self._hessian_ends):
             first, end = self._hessian_ends[index - 1] if index else 0, self._hessian_ends[index]
             rows[HESSIAN] = np.asarray(self._datasets[HESSIAN][first:end])
