@@ -53,7 +53,7 @@ class EnergiesInField:
             moment.new_zeros(graph.num_graphs, *moment.shape[1:]).index_add(0, owner, moment)
             for moment in self.moments
         )
-        charges = _gradients(dipole, graph.positions) if born_charges else None
+        charges = gradients(dipole, graph.positions) if born_charges else None
         return prediction._replace(dipole=dipole, polarizability=polarizability, born_charges=charges)
 
 
@@ -86,14 +86,36 @@ def detached(prediction: Prediction) -> Prediction:
     return Prediction(*(None if value is None else value.detach() for value in prediction))
 
 
-def _gradients(dipole: Float[Tensor, "graph 3"], positions: Float[Tensor, "atom 3"]) -> Float[Tensor, "atom 3 3"]:
-    """∂µ_i/∂x_j, [atom, i, j], of all structures at once, since no atom feels those of another."""
+def raman_tensors(potential: Potential, graph: AtomicGraph) -> Float[Tensor, "atom 3 3 3"]:
+    """`∂α_ij/∂x_k` in e·Å/V as [atom, i, j, k], exact by six backward passes; float64.
+
+    Raises:
+        ModelError: for a potential that knows no electric field.
+    """
+    energies = EnergiesInField(potential)
+    rows, columns = torch.triu_indices(3, 3).unbind(0)
+    with torch.enable_grad():
+        graph = graph._replace(positions=graph.positions.detach().requires_grad_())
+        energies(graph)
+        owner, moments = graph.batch[: graph.num_owned], energies.moments.polarizability[:, rows, columns]
+        total = moments.new_zeros(graph.num_graphs, 6).index_add(0, owner, moments)
+        found = gradients(total, graph.positions).detach()
+    tensors = found.new_zeros(graph.num_atoms, 3, 3, 3)
+    tensors[:, rows, columns] = found
+    tensors[:, columns, rows] = found
+    return tensors
+
+
+def gradients(
+    values: Float[Tensor, "graph component"], positions: Float[Tensor, "atom 3"]
+) -> Float[Tensor, "atom component 3"]:
+    """∂values_i/∂x_j, [atom, i, j], of all structures at once, since no atom feels those of another."""
     return torch.stack(
         [
             torch.autograd.grad(
                 component.sum(), positions, create_graph=True, retain_graph=True, materialize_grads=True
             )[0]
-            for component in dipole.unbind(1)
+            for component in values.unbind(1)
         ],
         dim=1,
     )
