@@ -1,56 +1,62 @@
 """Polarizabilities of the frames of pyscf_H2O_hessian.xyz, which have energies, forces, Hessians and dipoles.
 
-At the same level, B3LYP/6-31G*, as central differences of the dipole in fields of ±0.001 a.u. (0.05 V/Å). It
-runs with a Python that has pyscf and ASE's numbers alone: no part of the package is imported.
+At the same level, B3LYP/6-31G*, by coupled-perturbed Kohn-Sham equations. It runs with any Python that has pyscf,
+imports nothing of the package, and writes a copy of the file with `polarizability` (e·Å²/V) for each frame:
 
-    python scripts/water_polarizabilities.py pyscf_H2O_hessian.npz water_polarizabilities.npz
+    python scripts/water_polarizabilities.py pyscf_H2O_hessian.xyz water_field.xyz
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from pyscf import dft, gto
 from pyscf.data.nist import BOHR, HARTREE2EV
-
-FIELD = 1e-3  # a.u.
-SYMBOLS = {1: "H", 8: "O"}
+from pyscf.scf import cphf
 
 
-def dipole(molecule: gto.Mole, field: np.ndarray, guess: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Dipole in a.u. in a field, and the density matrix it was found with."""
-    calculation = dft.RKS(molecule, xc="b3lyp")
-    calculation.grids.level = 5
-    calculation.conv_tol = 1e-12
-    core = calculation.get_hcore() + np.einsum("i,iab->ab", field, molecule.intor("int1e_r"))
-    calculation.get_hcore = lambda *_: core
-    calculation.kernel(dm0=guess)
-    assert calculation.converged
-    return calculation.dip_moment(unit="AU", verbose=0), calculation.make_rdm1()
-
-
-def polarizability(numbers: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dipole in e·Å without a field, and -∂²E/∂field² in e·Å²/V."""
-    atoms = [(SYMBOLS[int(number)], place) for number, place in zip(numbers, positions, strict=True)]
+def polarizability(atoms: list[tuple[str, list[float]]]) -> np.ndarray:
+    """`-∂²E/∂field²` in e·Å²/V, [3, 3]."""
     molecule = gto.M(atom=atoms, basis="6-31g*", unit="Angstrom", verbose=0)
-    at_rest, density = dipole(molecule, np.zeros(3), None)
-    rows = []
-    for axis in np.eye(3):
-        up, _ = dipole(molecule, FIELD * axis, density)
-        down, _ = dipole(molecule, -FIELD * axis, density)
-        rows.append((up - down) / (2 * FIELD))
-    found = np.array(rows)
-    return at_rest * BOHR, 0.5 * (found + found.T) * BOHR**2 / HARTREE2EV
+    calculation = dft.RKS(molecule, xc="b3lyp")
+    calculation.conv_tol = 1e-11
+    calculation.kernel()
+    assert calculation.converged
+    orbitals, filled = calculation.mo_coeff, calculation.mo_occ > 0
+    occupied = orbitals[:, filled]
+    response = calculation.gen_response(hermi=1)
+
+    def to_orbitals(matrices: np.ndarray) -> np.ndarray:
+        return np.einsum("xpq,pi,qj->xij", matrices, orbitals, occupied)
+
+    def induced(change: np.ndarray) -> np.ndarray:
+        """The potential that a first-order change of the occupied orbitals makes."""
+        change = change.reshape(-1, orbitals.shape[1], occupied.shape[1])
+        density = 2 * np.einsum("xai,pa,qi->xpq", change, orbitals, occupied)
+        return to_orbitals(response(density + density.transpose(0, 2, 1))).ravel()
+
+    field = to_orbitals(molecule.intor("int1e_r"))
+    energies, occupations = calculation.mo_energy, calculation.mo_occ
+    change = cphf.solve(induced, energies, occupations, field, np.zeros_like(field), 50, 1e-9)[0]
+    found = -4 * np.einsum("xai,yai->xy", field, np.asarray(change).reshape(field.shape))
+    return 0.5 * (found + found.T) * BOHR**2 / HARTREE2EV
 
 
 def main(source: str, target: str) -> None:
-    """Write `dipole` and `polarizability` of all frames of `source`."""
-    frames = np.load(source)
-    found = [polarizability(frames["numbers"], positions) for positions in frames["positions"]]
-    dipoles, polarizabilities = (np.array(values) for values in zip(*found, strict=True))
-    print("largest difference of dipoles from those of the source:", np.abs(dipoles - frames["dipole_eA"]).max())
-    np.savez(target, dipole_eA=dipoles, polarizability_eA2_V=polarizabilities, positions=frames["positions"])
+    """Write the frames of `source` with their polarizabilities."""
+    lines = Path(source).read_text(encoding="utf-8").splitlines()
+    start = 0
+    while start < len(lines):
+        count = int(lines[start])
+        rows = [line.split() for line in lines[start + 2 : start + 2 + count]]
+        alpha = polarizability([(row[0], [float(x) for x in row[1:4]]) for row in rows])
+        numbers = " ".join(f"{x:.8f}" for x in alpha.ravel())
+        lines[start + 1] += f' polarizability="{numbers}"'
+        start += count + 2
+        print(f"{start} of {len(lines)} lines", flush=True)
+    Path(target).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
