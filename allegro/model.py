@@ -168,7 +168,12 @@ class Allegro(Potential):
         """See Potential; only the radial embedding knows types."""
         if isinstance(self.radial_embedding, SplineEmbedding):
             return {"radial_embedding.weight": (Axis("pairs"),), **SCALE_SHIFT_AXES, **FIELD_AXES}
-        return {"radial_embedding.center": TYPES, "radial_embedding.neighbor": TYPES, **SCALE_SHIFT_AXES, **FIELD_AXES}
+        return {
+            "radial_embedding.center": TYPES,
+            "radial_embedding.neighbor": TYPES,
+            **SCALE_SHIFT_AXES,
+            **FIELD_AXES,
+        }
 
     def _local_energies(
         self,

@@ -52,7 +52,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spin", type=float, default=0.0, metavar="S", help="total spin, for entropy (0)")
     parser.add_argument("-o", "--output", type=Path, default=Path("vibrations"), metavar="DIR")
     parser.add_argument(
-        "--width", type=float, default=10.0, metavar="CM", help="of lines in spectra at half height, cm⁻¹ (10)"
+        "--width",
+        type=float,
+        default=10.0,
+        metavar="CM",
+        help="of lines in spectra at half height, cm⁻¹ (10)",
     )
     add_computation_options(parser)
     parser.set_defaults(run=run)
@@ -127,7 +131,9 @@ def _write(found: Vibrations, seen: Spectra | None, numbers: dict[str, float], f
     modes.mkdir(exist_ok=True)
     rest = found.atoms.copy()
     write(folder / "relaxed.xyz", rest, format="extxyz")
-    rows = ["mode,frequency_cm-1,irrep,infrared,raman" + ("" if seen is None else ",infrared_km_mol,raman_A4_amu")]
+    rows = [
+        "mode,frequency_cm-1,irrep,infrared,raman" + ("" if seen is None else ",infrared_km_mol,raman_A4_amu")
+    ]
     for number, (frequency, symmetry) in enumerate(zip(found.frequencies, found.symmetries, strict=True)):
         write(modes / f"mode_{number}.xyz", trajectory(found, number), format="extxyz")
         active = f"{int(symmetry.infrared)},{int(symmetry.raman)}"

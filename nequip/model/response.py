@@ -69,7 +69,11 @@ def field_readout_of(potential: Potential) -> FieldReadout:
 
 def predict_in_field(potential: Potential, graph: AtomicGraph) -> Prediction:
     """What `Potential.forward` gives of a potential that knows the field."""
-    energies, training, charges = EnergiesInField(potential), potential.training, potential.predict_born_charges
+    energies, training, charges = (
+        EnergiesInField(potential),
+        potential.training,
+        potential.predict_born_charges,
+    )
     if charges:
         graph = graph._replace(positions=graph.positions.detach().requires_grad_())
     with torch.set_grad_enabled(training or charges):

@@ -40,14 +40,10 @@ def spectra(vibrating: Vibrations, born_charges: FloatArray, raman_tensors: Floa
     mean = np.trace(change, axis1=1, axis2=2) / 3
     deviator = change - mean[:, None, None] * np.eye(3)
     anisotropy = 1.5 * (deviator**2).sum((1, 2))  # γ'²
-    return Spectra(
-        vibrating.frequencies, KM_PER_MOL * (dipole**2).sum(1), 45 * mean**2 + 7 * anisotropy
-    )
+    return Spectra(vibrating.frequencies, KM_PER_MOL * (dipole**2).sum(1), 45 * mean**2 + 7 * anisotropy)
 
 
-def broadened(
-    frequencies: FloatArray, sticks: FloatArray, grid: FloatArray, width: float
-) -> FloatArray:
+def broadened(frequencies: FloatArray, sticks: FloatArray, grid: FloatArray, width: float) -> FloatArray:
     """Lorentzians of area `sticks` and full width at half maximum `width` in cm⁻¹; stable modes alone."""
     stable = frequencies > 0
     distance = grid[:, None] - frequencies[stable]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nequip.phonons.bands import Line
 from nequip.data.frame import FloatArray
+from nequip.phonons.bands import Line
 from nequip.phonons.dos import DensityOfStates, ThermalProperties
 from nequip.plotting.style import FAINT, INK, Plot, color, finish, legend, new_axes
 
