@@ -1,7 +1,7 @@
 """Polarizabilities of the frames of pyscf_H2O_hessian.xyz, which have energies, forces, Hessians and dipoles.
 
-At the same level, B3LYP/6-31G*, by coupled-perturbed Kohn-Sham equations. It runs with any Python that has pyscf,
-imports nothing of the package, and writes a copy of the file with `polarizability` (e·Å²/V) for each frame:
+At the same level, B3LYP/6-31G*, by coupled-perturbed Kohn-Sham equations. It runs with any Python that has
+pyscf, and writes a copy of the file with `polarizability` (e·Å²/V) for each frame:
 
     python scripts/water_polarizabilities.py pyscf_H2O_hessian.xyz water_field.xyz
 """

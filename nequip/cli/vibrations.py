@@ -110,10 +110,11 @@ def _spectra(found: Vibrations, calculator: NequIPCalculator) -> Spectra | None:
 
 
 def _table(found: Vibrations, seen: Spectra | None) -> str:
+    sized = "" if seen is None else "IR (km/mol)   Raman (Å⁴/amu)   "
     lines = [
         f"{found.atoms.get_chemical_formula()}, point group {found.group.name}, "
         f"symmetry number {found.group.rotational}\n",
-        f"mode   frequency (cm⁻¹)   {'' if seen is None else 'IR (km/mol)   Raman (Å⁴/amu)   '}irrep   seen in",
+        f"mode   frequency (cm⁻¹)   {sized}irrep   seen in",
     ]
     for number, (frequency, symmetry) in enumerate(zip(found.frequencies, found.symmetries, strict=True)):
         by = ["infrared"] * symmetry.infrared + ["Raman"] * symmetry.raman

@@ -36,8 +36,8 @@ class Potential(nn.Module, ABC):
 
     An architecture implements `atomic_energies`; forces, stress and virial follow here.
     `predict_derivatives = False` skips them, as training on energies alone does.
-    With a `field_readout` it knows an electric field (nequip.model.response) and has dipole and polarizability;
-    Born charges, three more backward passes, follow where `predict_born_charges = True`.
+    With a `field_readout` it knows an electric field (nequip.model.response) and has dipole and
+    polarizability; Born charges, three more backward passes, follow where `predict_born_charges = True`.
     """
 
     def __init__(self, card: ModelCard, backend: Backend = "auto"):

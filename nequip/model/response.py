@@ -87,7 +87,8 @@ def predict_in_field(potential: Potential, graph: AtomicGraph) -> Prediction:
 
 def detached(prediction: Prediction) -> Prediction:
     """Without the graph of its derivatives."""
-    return Prediction(*(None if value is None else value.detach() for value in prediction))
+    values = {name: None if value is None else value.detach() for name, value in prediction._asdict().items()}
+    return prediction._replace(**values)
 
 
 def raman_tensors(potential: Potential, graph: AtomicGraph) -> Float[Tensor, "atom 3 3 3"]:
