@@ -14,8 +14,10 @@ from allegro.irreps import harmonics, layer_irreps
 from nequip.data.graph import AtomicGraph
 from nequip.kernels.edges import Edges
 from nequip.model.assembly import (
+    FIELD_AXES,
     SCALE_SHIFT_AXES,
     avg_num_neighbors,
+    field_readout,
     fresh_weights,
     make_card,
     pair_potential,
@@ -112,6 +114,7 @@ class Allegro(Potential):
         self.readout = ScalarMLP(widths, dtype, config.readout_mlp_nonlinearity)
         self.scale_shift = scale_shift(config)
         self.zbl = pair_potential(config)
+        self.field_readout = field_readout(config, self.feature_irreps.last)
 
     def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
         """Energy of each atom in eV: a sum over its edges, which know of no other edges than these."""
@@ -164,8 +167,13 @@ class Allegro(Potential):
     def weight_axes(self) -> WeightAxes:
         """See Potential; only the radial embedding knows types."""
         if isinstance(self.radial_embedding, SplineEmbedding):
-            return {"radial_embedding.weight": (Axis("pairs"),), **SCALE_SHIFT_AXES}
-        return {"radial_embedding.center": TYPES, "radial_embedding.neighbor": TYPES, **SCALE_SHIFT_AXES}
+            return {"radial_embedding.weight": (Axis("pairs"),), **SCALE_SHIFT_AXES, **FIELD_AXES}
+        return {
+            "radial_embedding.center": TYPES,
+            "radial_embedding.neighbor": TYPES,
+            **SCALE_SHIFT_AXES,
+            **FIELD_AXES,
+        }
 
     def _local_energies(
         self,

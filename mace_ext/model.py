@@ -16,7 +16,14 @@ from mace_ext.readout import LinearReadout, MLPReadout
 from mace_ext.repulsion import PairRepulsion
 from nequip.data.graph import AtomicGraph
 from nequip.errors import ModelError
-from nequip.model.assembly import avg_num_neighbors, fresh_weights, make_card, scale_shift
+from nequip.model.assembly import (
+    FIELD_AXES,
+    avg_num_neighbors,
+    field_readout,
+    fresh_weights,
+    make_card,
+    scale_shift,
+)
 from nequip.model.axes import TYPES, Axis, WeightAxes
 from nequip.model.card import ModelCard
 from nequip.model.potential import DTYPES, FeatureIrreps, Potential
@@ -66,6 +73,7 @@ class MACE(Potential):
         assert config.interaction_shift != "auto", "interaction_shift is not resolved"
         self.scale_shift = scale_shift(config, num_heads)
         self.scale_shift.shifts.data.add_(config.interaction_shift)
+        self.field_readout = field_readout(config, self.feature_irreps.last)
 
     def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " owned"]:
         """Energy of each atom in eV."""
@@ -122,7 +130,7 @@ class MACE(Potential):
     def weight_axes(self) -> WeightAxes:
         """See Potential; every layer has matrices and weights of products for each element."""
         per_head_and_type = (Axis("heads"), Axis("types", 1))
-        axes: WeightAxes = {"type_embedding": (Axis("types", divided=True),)}
+        axes: WeightAxes = {"type_embedding": (Axis("types", divided=True),), **FIELD_AXES}
         axes |= {f"scale_shift.{name}": per_head_and_type for name in ("scales", "shifts")}
         for index, (interaction, _) in enumerate(self.layers()):
             for irrep in interaction.skip.weights:

@@ -16,7 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from nequip.calculators.verlet import VerletList
 from nequip.data.frame import FloatArray, Frame
-from nequip.data.graph import collate
+from nequip.data.graph import AtomicGraph, collate
 from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.errors import ModelError
 from nequip.export.archive import is_artefact
@@ -27,6 +27,7 @@ from nequip.model.card import DtypeName
 from nequip.model.checkpoint import convert
 from nequip.model.device import find_device
 from nequip.model.potential import Potential
+from nequip.model.response import field_readout_of, raman_tensors
 from nequip.nn.derivatives import Prediction
 from nequip.phonons import hessian
 from nequip.phonons.copies import MEMORY
@@ -52,6 +53,7 @@ class NequIPCalculator(Calculator):
         backend: Backend | None = None,
         radial_tables: bool | None = None,
         skin: float = 0.5,
+        electric_field: Sequence[float] | None = None,
     ):
         """Load a potential, or copy the one given.
 
@@ -65,10 +67,11 @@ class NequIPCalculator(Calculator):
                 float32 are faster and no less exact; None takes them there, where the model allows it.
                 In float64 they are good to 1e-11 of the largest weight.
             skin: Å; the neighbor list is searched again once an atom moved more than half of it.
+            electric_field: V/Å, in which structures are; for a potential trained with `model.electric_field`.
 
         Raises:
             CheckpointError: if the file cannot be read.
-            ModelError: if the device is not there, or the skin is negative.
+            ModelError: if the device is not there, the skin is negative, or the potential knows no field.
         """
         super().__init__()
         if skin < 0:
@@ -82,6 +85,12 @@ class NequIPCalculator(Calculator):
             self.potential = _prepare(potential, self.device, dtype, backend)
             if radial_tables or (radial_tables is None and self.potential.card.dtype == "float32"):
                 _tabulate(self.potential, required=radial_tables is not None)
+        self._field = None
+        if electric_field is not None:
+            self._potential_in_field("is in an electric field")
+            self._field = torch.tensor([list(electric_field)], dtype=torch.float64, device=self.device)
+        if isinstance(self.potential, Potential) and self.potential.field_readout is not None:
+            self.implemented_properties = [*self.implemented_properties, "dipole"]
         self._mapper = TypeMapper(self.potential.card.type_names)
         self.neighbor_list = VerletList(self._mapper, self.potential.cutoffs, skin)
 
@@ -114,7 +123,7 @@ class NequIPCalculator(Calculator):
         """Fill `results` with everything the potential predicts, whatever `properties` asks for."""
         super().calculate(atoms, properties, system_changes)
         graph = self.neighbor_list.graph(_frame(self.atoms), self.device)
-        (self.results,) = _results(self.potential(graph), [len(self.atoms)])
+        (self.results,) = _results(self.potential(graph._replace(field=self._field)), [len(self.atoms)])
 
     def get_hessian(self, atoms: Atoms | None = None, memory: float = MEMORY) -> FloatArray:
         """`∂²E/∂x_a ∂x_b` in eV/Å², [3 atoms, 3 atoms], exact; with a cell, at Γ. See nequip.phonons.hessian.
@@ -136,6 +145,54 @@ class NequIPCalculator(Calculator):
         # the second derivatives of radial tables are not those of the networks: train() drops them
         exact = deepcopy(self.potential).train().eval()
         return hessian(exact, graph.to(self.device), memory).cpu().numpy()
+
+    def get_polarizability(self, atoms: Atoms | None = None) -> FloatArray:
+        """`-∂²E/∂field²` in e·Å²/V, [3, 3], symmetric.
+
+        Raises:
+            ModelError: for a potential that knows no electric field, or a compiled one.
+            DataError: for a structure that the potential cannot take.
+        """
+        prediction = self._potential_in_field("has a polarizability")(self._graph(atoms))
+        assert prediction.polarizability is not None
+        return prediction.polarizability[0].cpu().numpy()
+
+    def get_born_charges(self, atoms: Atoms | None = None) -> FloatArray:
+        """`∂dipole_i/∂x_j` in e as [atom, i, j]: forces change by them in a field. Their sum is zero.
+
+        Raises:
+            ModelError: for a potential that knows no electric field, or a compiled one.
+            DataError: for a structure that the potential cannot take.
+        """
+        potential = deepcopy(self._potential_in_field("has Born charges"))
+        potential.predict_born_charges = True
+        charges = potential(self._graph(atoms)).born_charges
+        assert charges is not None
+        return charges.cpu().numpy()
+
+    def get_raman_tensors(self, atoms: Atoms | None = None) -> FloatArray:
+        """`∂α_ij/∂x_k` in e·Å/V as [atom, i, j, k]: how the polarizability α changes as atoms move.
+
+        Raises:
+            ModelError: for a potential that knows no electric field, or a compiled one.
+            DataError: for a structure that the potential cannot take.
+        """
+        return raman_tensors(self._potential_in_field("has Raman tensors"), self._graph(atoms)).cpu().numpy()
+
+    def _graph(self, atoms: Atoms | None) -> AtomicGraph:
+        frame = _frame(self.atoms if atoms is None else atoms)
+        graph = build_graph(frame, self._mapper, self.potential.cutoffs).to(self.device)
+        return graph._replace(field=self._field)
+
+    def _potential_in_field(self, what: str) -> Potential:
+        """Raises ModelError for a potential that is compiled, or knows no field."""
+        if isinstance(self.potential, CompiledPotential):
+            raise ModelError(
+                f"no compiled potential {what}: it is that of zero field, so make the calculator from the "
+                "file that was compiled."
+            )
+        field_readout_of(self.potential)
+        return self.potential
 
     def evaluate(self, structures: Iterable[Atoms], batch_size: int = 32) -> list[Results]:
         """Results of many structures, `batch_size` of them in one call of the potential.
@@ -159,7 +216,10 @@ class NequIPCalculator(Calculator):
                 build_graph(_frame(atoms), self._mapper, self.potential.cutoffs, where=f"structure {index}")
                 for index, atoms in batch
             ]
-            prediction = self.potential(collate(graphs).to(self.device))
+            graph = collate(graphs).to(self.device)
+            if self._field is not None:
+                graph = graph._replace(field=self._field.expand(graph.num_graphs, 3))
+            prediction = self.potential(graph)
             results += _results(prediction, [len(atoms) for _, atoms in batch])
         return results
 
@@ -203,6 +263,9 @@ def _results(prediction: Prediction, sizes: list[int]) -> list[Results]:
         {"energy": float(total), "free_energy": float(total), "energies": parts}
         for total, parts in zip(energy, energies, strict=True)
     ]
+    if prediction.dipole is not None:
+        for result, dipole in zip(results, prediction.dipole.cpu().numpy(), strict=True):
+            result["dipole"] = dipole
     if prediction.forces is None or prediction.stress is None:
         return results
     forces = np.split(prediction.forces.cpu().numpy(), cuts)

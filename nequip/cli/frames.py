@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nequip.data.sources import FrameSource, LabelMap
 
-LABELS = ("energy", "forces", "stress", "virial", "hessian", "weight", "group")
+LABELS = (
+    *("energy", "forces", "stress", "virial", "hessian"),
+    *("dipole", "polarizability", "born_charges", "weight", "group"),
+)
 CACHE = "~/.cache/e3forge"
 
 
@@ -17,7 +20,9 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
     """`--energy-key` and so on, `--opposite-stress`, `--cache-dir`."""
     labels = parser.add_argument_group("labels", "without them the usual names are looked for")
     for label in LABELS:
-        labels.add_argument(f"--{label}-key", metavar="KEY", help=f"key of the {label} in the file")
+        labels.add_argument(
+            f"--{label.replace('_', '-')}-key", metavar="KEY", help=f"key of the {label} in the file"
+        )
     labels.add_argument(
         "--opposite-stress", action="store_true", help="the file's stress is negative under tension"
     )

@@ -7,7 +7,7 @@ against PretrainedModel. The comment at a key is its description in the document
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
@@ -30,6 +30,10 @@ class LabelKeys(Strict):
     stress: str | None = None  # eV/Å³
     virial: str | None = None  # eV; read where there is no stress
     hessian: str | None = None  # eV/Å², 3N times 3N numbers: x, y, z of one atom after the other
+    dipole: str | None = None  # e·Å
+    polarizability: str | None = None  # e·Å²/V (1 Å³ is 0.0694461)
+    # e, 9 numbers for each atom: change of dipole_x by x, y, z of the atom, then of dipole_y, dipole_z
+    born_charges: str | None = None
     weight: str | None = None  # of the frame in the loss
     group: str | None = None  # what metrics and by-group splits tell frames apart by
 
@@ -122,6 +126,11 @@ class ForceConstantsTerm(LossTerm):
     num_waves: int = Field(1, ge=1)  # for each crystal: with q that fit into the supercell of its constants
 
 
+TermName = Literal[
+    "energy", "forces", "stress", "hessian", "force_constants", "dipole", "polarizability", "born_charges"
+]
+
+
 class LossStage(Strict):
     """Weights that hold from an epoch on; "linear" slides there from the stage before.
 
@@ -130,21 +139,26 @@ class LossStage(Strict):
     """
 
     epoch: int = Field(ge=0)  # counted from 0
-    # the terms not named keep theirs
-    weights: dict[Literal["energy", "forces", "stress", "hessian", "force_constants"], float]
+    weights: dict[TermName, float]  # the terms not named keep theirs
     interpolation: Literal["step", "linear"] = "step"  # step: at once
     # learning rate from the epoch on, where the scheduler comes to rest; None: the scheduler goes on
     lr: float | None = Field(None, gt=0)
 
 
 class LossConfig(Strict):
-    """Energies in eV (per atom by default), forces in eV/Å, stress in eV/Å³, second derivatives in eV/Å²."""
+    """Energies in eV (per atom by default), forces in eV/Å, stress in eV/Å³, second derivatives in eV/Å².
+
+    For models with `electric_field` dipoles in e·Å, polarizabilities in e·Å²/V, Born charges in e.
+    """
 
     energy: LossTerm | None = LossTerm(weight=1.0)  # None: no such term
     forces: LossTerm | None = LossTerm(weight=1.0)  # None: no such term
     stress: LossTerm | None = None  # None: no such term
     hessian: HessianTerm | None = None  # None: no such term
     force_constants: ForceConstantsTerm | None = None  # None: no such term
+    dipole: LossTerm | None = None  # None: no such term
+    polarizability: LossTerm | None = None  # None: no such term
+    born_charges: LossTerm | None = None  # None: no such term
     schedule: tuple[LossStage, ...] = ()  # weights that change with the epoch
 
 
@@ -292,9 +306,6 @@ class RunConfig(Strict):
             raise ValueError(
                 "train.compile is for energies, forces and stress, not for train.dens: leave one of them out"
             )
-        if not any((loss.energy, loss.forces, loss.stress, loss.hessian, loss.force_constants)):
-            raise ValueError(
-                "train.loss has no term: keep at least one of energy, forces, stress, hessian, "
-                "force_constants"
-            )
+        if not any(getattr(loss, name) for name in get_args(TermName)):
+            raise ValueError(f"train.loss has no term: keep at least one of {', '.join(get_args(TermName))}")
         return self

@@ -26,7 +26,7 @@ class Noise:
     def apply(self, frame: Frame, rng: np.random.Generator) -> tuple[Frame, FloatArray]:
         """The frame with its displacements, and ε [atom, 3]: NaN for atoms left alone.
 
-        Energy and forces stay those of the frame as it was; other labels are dropped where atoms move.
+        Energy and forces stay those of the frame as it was; all other labels are dropped where atoms move.
         """
         noise = np.full((frame.num_atoms, 3), np.nan)
         if frame.forces is None or rng.random() >= self.probability:
@@ -38,7 +38,8 @@ class Noise:
             return frame, noise
         noise[chosen] = epsilon[chosen]
         positions = frame.positions + np.where(chosen[:, None], sigma * epsilon, 0.0)
-        return replace(frame, positions=positions, stress=None, hessian=None, force_constants=None), noise
+        moved = replace(frame, positions=positions, stress=None, hessian=None, force_constants=None)
+        return replace(moved, dipole=None, polarizability=None, born_charges=None), noise
 
 
 class Products(NamedTuple):

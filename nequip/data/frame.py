@@ -28,6 +28,9 @@ class Frame:
     stress: FloatArray | None = None  # [3, 3] eV/Å³
     hessian: FloatArray | None = None  # [coordinate, coordinate] eV/Å², symmetric
     force_constants: ForceConstants | None = None  # of a crystal whose primitive cell this is
+    dipole: FloatArray | None = None  # [3] e·Å
+    polarizability: FloatArray | None = None  # [3, 3] e·Å²/V, symmetric
+    born_charges: FloatArray | None = None  # [atom, 3, 3] e, change of dipole_i by x_j as [atom, i, j]
     weight: float = 1.0
     group: str = ""  # what metrics and by-group splits tell frames apart by
 

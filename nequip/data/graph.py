@@ -13,6 +13,7 @@ class Labels(NamedTuple):
     """Reference values of a batch; what is missing is NaN, so that shapes never depend on the data.
 
     What training draws (nequip.data.draws) is None where it does not: for all frames of a data set or none.
+    Labels of electric fields are None where no frame of a batch has them.
     """
 
     energy: Float[Tensor, " graph"]  # eV, total
@@ -27,6 +28,9 @@ class Labels(NamedTuple):
     q: Float[Tensor, "graph wave 3"] | None = None  # in units of the reciprocal lattice vectors
     patterns: Float[Tensor, "atom wave 3 2"] | None = None  # real and imaginary parts of u in u exp(2πi q·R)
     responses: Float[Tensor, "atom wave 3 2"] | None = None  # and of force constants Φ(q) times them, eV/Å²
+    dipole: Float[Tensor, "graph 3"] | None = None  # e·Å
+    polarizability: Float[Tensor, "graph 3 3"] | None = None  # e·Å²/V
+    born_charges: Float[Tensor, "atom 3 3"] | None = None  # e, change of dipole_i by x_j as [atom, i, j]
 
     def to(self, device: torch.device | str) -> Labels:
         """The same labels with every tensor on `device`."""
@@ -57,6 +61,7 @@ class AtomicGraph(NamedTuple):
     batch: Int[Tensor, " atom"]  # graph of each atom
     head: Int[Tensor, " graph"]  # which of a model's readouts is asked, where it has several
     labels: Labels
+    field: Float[Tensor, "graph 3"] | None = None  # electric, V/Å; None: zero
 
     @property
     def num_atoms(self) -> int:
@@ -82,8 +87,10 @@ class AtomicGraph(NamedTuple):
 
     def to(self, device: torch.device | str) -> AtomicGraph:
         """The same graph with every tensor on `device`."""
-        moved = {name: value.to(device) for name, value in self._asdict().items() if name != "labels"}
-        return AtomicGraph(**moved, labels=self.labels.to(device))
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device) for name, value in self._asdict().items()
+        }
+        return AtomicGraph(**moved)
 
 
 def collate(graphs: list[AtomicGraph]) -> AtomicGraph:
@@ -111,14 +118,29 @@ def collate(graphs: list[AtomicGraph]) -> AtomicGraph:
         batch=_shifted([graph.batch for graph in graphs], number),
         head=torch.cat([graph.head for graph in graphs]),
         labels=_join_labels([graph.labels for graph in graphs]),
+        field=_join_present([graph.field for graph in graphs], [graph.num_graphs for graph in graphs], 0.0),
     )
 
 
 def _join_labels(labels: list[Labels]) -> Labels:
     joined: dict[str, Any] = {}
-    for name, first in labels[0]._asdict().items():
-        joined[name] = None if first is None else torch.cat([getattr(each, name) for each in labels])
+    for name in Labels._fields:
+        rows = [len(each.forces if name == "born_charges" else each.energy) for each in labels]
+        joined[name] = _join_present([getattr(each, name) for each in labels], rows, torch.nan)
     return Labels(**joined)
+
+
+def _join_present(values: list[Tensor | None], rows: list[int], missing: float) -> Tensor | None:
+    """One after the other, `missing` in as many rows as a structure has where it alone has none."""
+    like = next((value for value in values if value is not None), None)
+    if like is None:
+        return None
+    return torch.cat(
+        [
+            like.new_full((number, *like.shape[1:]), missing) if value is None else value
+            for value, number in zip(values, rows, strict=True)
+        ]
+    )
 
 
 def _offsets(sizes: list[int]) -> list[int]:

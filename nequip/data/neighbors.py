@@ -228,4 +228,9 @@ def _labels(frame: Frame, group: int, index: int) -> Labels:
         weight=tensor(frame.weight, (1,)),
         group=torch.tensor([group]),
         index=torch.tensor([index]),
+        dipole=None if frame.dipole is None else tensor(frame.dipole, (1, 3)),
+        polarizability=None if frame.polarizability is None else tensor(frame.polarizability, (1, 3, 3)),
+        born_charges=None
+        if frame.born_charges is None
+        else tensor(frame.born_charges, (frame.num_atoms, 3, 3)),
     )

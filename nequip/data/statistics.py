@@ -43,6 +43,9 @@ class Statistics:
     singular: str = ""  # why the shifts are not those of least squares, where they are not
     num_hessians: int = 0  # frames with a Hessian
     num_force_constants: int = 0  # frames with force constants
+    num_dipoles: int = 0  # frames with a dipole
+    num_polarizabilities: int = 0
+    num_born_charges: int = 0  # frames with Born charges
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
@@ -112,6 +115,9 @@ def _gather(type_names: tuple[str, ...], counts: _Counts, energies: EnergyFit, f
         singular=singular,
         num_hessians=counts.hessians,
         num_force_constants=counts.force_constants,
+        num_dipoles=counts.dipoles,
+        num_polarizabilities=counts.polarizabilities,
+        num_born_charges=counts.born_charges,
     )
 
 
@@ -120,6 +126,7 @@ class _Counts:
 
     def __init__(self, num_types: int):
         self.frames = self.stresses = self.hessians = self.force_constants = 0
+        self.dipoles = self.polarizabilities = self.born_charges = 0
         self.atoms = np.zeros(num_types, dtype=np.int64)
         self.edges = np.zeros(num_types, dtype=np.int64)
         self.shortest = float("inf")
@@ -133,6 +140,9 @@ class _Counts:
         self.stresses += frame.stress is not None
         self.hessians += frame.hessian is not None
         self.force_constants += frame.force_constants is not None
+        self.dipoles += frame.dipole is not None
+        self.polarizabilities += frame.polarizability is not None
+        self.born_charges += frame.born_charges is not None
         self.atoms += np.bincount(scanned.types, minlength=len(self.atoms))
         self.edges += np.bincount(scanned.types[neighbors.center], minlength=len(self.atoms))
         if len(neighbors.center):

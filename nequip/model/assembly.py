@@ -8,16 +8,25 @@ from typing import Literal
 
 import torch
 
-from nequip.model.axes import TYPES, WeightAxes
+from nequip.model.axes import TYPES, Axis, WeightAxes
 from nequip.model.card import ModelCard
 from nequip.model.cutoffs import resolve_cutoffs
+from nequip.model.potential import DTYPES
 from nequip.model.registry import ModelConfig
+from nequip.nn.field_readout import MOMENTS, FieldReadout
 from nequip.nn.per_type import ScaleShift, per_type_tensor
 from nequip.nn.zbl import ZBL
+from nequip.o3 import Irreps
 from nequip.typing import Float, Tensor
 
 # Of the scales and shifts that `scale_shift` makes.
 SCALE_SHIFT_AXES: WeightAxes = {"scale_shift.scales": TYPES, "scale_shift.shifts": TYPES}
+
+# Of what `field_readout` makes.
+FIELD_AXES: WeightAxes = {
+    **{f"field_readout.hidden.weights.{irrep}": (Axis("types", divided=True),) for _, irrep in MOMENTS},
+    "field_readout.isotropic": TYPES,
+}
 
 
 class NetworkConfig(ModelConfig, frozen=True):
@@ -26,6 +35,8 @@ class NetworkConfig(ModelConfig, frozen=True):
     per_type_energy_scales_trainable: bool = False  # start from per_type_energy_scales and train them
     per_type_energy_shifts_trainable: bool = False  # start from per_type_energy_shifts and train them
     pair_potential: Literal["zbl"] | None = None  # zbl: nuclear repulsion at short distances
+    # dipole and polarizability beside the energy; needs features 1o and 2e: l_max of 2, two layers
+    electric_field: bool = False
 
 
 def make_card(config: ModelConfig) -> ModelCard:
@@ -77,3 +88,13 @@ def _per_type(config: ModelConfig, key: str, *, default: float) -> Float[Tensor,
 def pair_potential(config: NetworkConfig) -> ZBL | None:
     """The pair potential that `config` names."""
     return ZBL(tuple(config.type_names)) if config.pair_potential == "zbl" else None
+
+
+def field_readout(config: NetworkConfig, irreps: Irreps) -> FieldReadout | None:
+    """What reads dipole and polarizability off features of `irreps`, where the model knows a field.
+
+    It is made last: other weights drawn from a seed are the same with and without.
+    """
+    if not config.electric_field:
+        return None
+    return FieldReadout(irreps, len(config.type_names), DTYPES[config.dtype], config.backend)

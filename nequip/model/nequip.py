@@ -10,8 +10,10 @@ import torch
 
 from nequip.data.graph import AtomicGraph
 from nequip.model.assembly import (
+    FIELD_AXES,
     SCALE_SHIFT_AXES,
     avg_num_neighbors,
+    field_readout,
     fresh_weights,
     make_card,
     pair_potential,
@@ -76,6 +78,7 @@ class NequIP(Potential):
         self.readout = ScalarMLP(config.readout_widths, dtype, config.readout_mlp_nonlinearity)
         self.scale_shift = scale_shift(config)
         self.zbl = pair_potential(config)
+        self.field_readout = field_readout(config, self.feature_irreps.last)
 
     def atomic_energies(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
         """Energy of each atom in eV."""
@@ -129,7 +132,7 @@ class NequIP(Potential):
             if isinstance(layer.self_connection, ElementLinear)
             for irrep in layer.self_connection.weights
         }
-        return {"type_embedding": TYPES, **connections, **SCALE_SHIFT_AXES}
+        return {"type_embedding": TYPES, **connections, **SCALE_SHIFT_AXES, **FIELD_AXES}
 
     def _interactions(self) -> list[InteractionLayer]:
         return [layer for layer in self.layers if isinstance(layer, InteractionLayer)]

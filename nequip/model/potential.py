@@ -15,7 +15,9 @@ from nequip.errors import ModelError
 from nequip.kernels.backend import Backend
 from nequip.model.axes import WeightAxes
 from nequip.model.card import ModelCard
+from nequip.model.response import predict_in_field
 from nequip.nn.derivatives import Prediction, differentiate, energy_only
+from nequip.nn.field_readout import FieldReadout
 from nequip.o3 import Irreps
 from nequip.typing import Float, Tensor
 
@@ -34,6 +36,8 @@ class Potential(nn.Module, ABC):
 
     An architecture implements `atomic_energies`; forces, stress and virial follow here.
     `predict_derivatives = False` skips them, as training on energies alone does.
+    With a `field_readout` it knows an electric field (nequip.model.response) and has dipole and
+    polarizability; Born charges, three more backward passes, follow where `predict_born_charges = True`.
     """
 
     def __init__(self, card: ModelCard, backend: Backend = "auto"):
@@ -41,6 +45,8 @@ class Potential(nn.Module, ABC):
         self.card = card
         self.backend: Backend = backend  # of the kernels; no part of what is saved
         self.predict_derivatives = not card.energy_only
+        self.predict_born_charges = False
+        self.field_readout: FieldReadout | None = None
 
     @property
     def cutoffs(self) -> Cutoffs:
@@ -105,6 +111,8 @@ class Potential(nn.Module, ABC):
 
         In training mode the derivatives are themselves differentiable.
         """
+        if self.field_readout is not None:
+            return predict_in_field(self, graph)
         if not self.predict_derivatives:
             with torch.set_grad_enabled(self.training):
                 return energy_only(self.atomic_energies, graph)

@@ -24,6 +24,9 @@ class Prediction(NamedTuple):
     products: Float[Tensor, "atom direction 3"] | None = None  # of the Hessian with directions, eV/Å²
     responses: Float[Tensor, "atom wave 3 2"] | None = None  # of force constants with waves, eV/Å²
     noise: Float[Tensor, "atom 3"] | None = None  # displacements of atoms, in units of their deviation
+    dipole: Float[Tensor, "graph 3"] | None = None  # -∂E/∂field, e·Å
+    polarizability: Float[Tensor, "graph 3 3"] | None = None  # -∂²E/∂field², e·Å²/V
+    born_charges: Float[Tensor, "atom 3 3"] | None = None  # ∂dipole_i/∂x_j as [atom, i, j], e
 
 
 def differentiate(atomic_energies: AtomicEnergies, graph: AtomicGraph, *, create_graph: bool) -> Prediction:

@@ -1,9 +1,10 @@
-"""Bands, density of states and thermal properties of a crystal; frequencies of a molecule."""
+"""Bands, density of states and thermal properties of a crystal; spectra of a molecule."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nequip.data.frame import FloatArray
 from nequip.phonons.bands import Line
 from nequip.phonons.dos import DensityOfStates, ThermalProperties
 from nequip.plotting.style import FAINT, INK, Plot, color, finish, legend, new_axes
@@ -68,3 +69,27 @@ def thermal_plot(thermal: ThermalProperties) -> Plot:
     axes.set_xlim(thermal.temperature[0], thermal.temperature[-1])
     legend(axes)
     return finish(axes, "thermal", "Thermal properties of the harmonic crystal at constant volume.")
+
+
+def spectrum_plot(
+    name: str, unit: str, sticks: tuple[FloatArray, FloatArray], curve: tuple[FloatArray, FloatArray]
+) -> Plot:
+    """Sticks at the stable modes, on the left axis, and the broadened spectrum, on the right.
+
+    Args:
+        name: "infrared" or "raman".
+        unit: of the sticks.
+        sticks: frequencies in cm⁻¹ and intensities.
+        curve: frequencies in cm⁻¹ and the spectrum, in `unit` per cm⁻¹.
+    """
+    frequencies, sizes = sticks
+    stable = frequencies > 0
+    axes = new_axes("wavenumber (cm⁻¹)", f"sticks ({unit})", WIDE)
+    axes.vlines(frequencies[stable], 0, sizes[stable], color=color(1), linewidth=1.6)
+    axes.set_ylim(0, 1.1 * float(sizes[stable].max(initial=0.0)) or 1.0)
+    axes.set_xlim(curve[0][0], curve[0][-1])
+    other = axes.twinx()
+    other.plot(*curve, color=color(0), linewidth=1.2)
+    other.set_ylabel(f"broadened ({unit} per cm⁻¹)", fontsize=11, color=INK)
+    other.set_ylim(0, 1.1 * float(curve[1].max(initial=0.0)) or 1.0)
+    return finish(axes, name, "Intensities of the modes, and the spectrum of broadened lines.")

@@ -35,7 +35,7 @@ TOLERANCE = {"float32": 1e-3, "float64": 1e-8}
 # Norms (eV, eV/Å, eV/Å³; of gradients: relative to the largest) below which arrays are not looked at closer.
 NEGLIGIBLE = 1e-3
 
-_INPUTS = tuple(name for name in AtomicGraph._fields if name != "labels")
+_INPUTS = tuple(name for name in AtomicGraph._fields if name not in ("labels", "field"))
 
 
 class _Values(NamedTuple):

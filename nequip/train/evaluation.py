@@ -171,6 +171,8 @@ def _predict(potential: Potential, graphs: list[AtomicGraph]) -> tuple[AtomicGra
     graph = collate(graphs)
     try:
         graph = graph.to(device)
+        knows_field = potential.field_readout is not None
+        potential.predict_born_charges = knows_field and graph.labels.born_charges is not None
         return graph, potential(graph)
     except torch.OutOfMemoryError as error:
         first, last = graph.labels.index[[0, -1]].tolist()

@@ -77,6 +77,11 @@ class Loss(nn.Module):
     def needs_derivatives(self) -> bool:
         return "forces" in self.terms or "stress" in self.terms
 
+    @property
+    def needs_field(self) -> bool:
+        """Whether it compares what an electric field does."""
+        return not self.terms.keys().isdisjoint(("dipole", "polarizability", "born_charges"))
+
     def needs_products(self, epoch: int) -> bool:
         """Whether products of Hessians have a weight at `epoch`."""
         return self._counts("hessian", epoch)
@@ -222,6 +227,35 @@ def _force_constants(
     return Residuals(value, present, labels.weight[graph.batch, None, None, None], torch.ones_like(value))
 
 
+def _dipole(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    return _of_field(prediction, prediction.dipole, graph.labels.dipole, graph.labels.weight)
+
+
+def _polarizability(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    return _of_field(prediction, prediction.polarizability, graph.labels.polarizability, graph.labels.weight)
+
+
+def _born_charges(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    labels = graph.labels
+    return _of_field(prediction, prediction.born_charges, labels.born_charges, labels.weight[graph.batch])
+
+
+def _of_field(
+    prediction: Prediction, predicted: Tensor | None, label: Tensor | None, weight: Float[Tensor, " row"]
+) -> Residuals:
+    """Of a label that a whole batch may lack."""
+    if predicted is None or label is None:
+        return _nothing(prediction)
+    value, present = _difference(predicted.flatten(1), label.flatten(1))
+    return Residuals(value, present, weight[:, None], torch.ones_like(value))
+
+
 def _noise(
     prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
 ) -> Residuals:
@@ -245,6 +279,9 @@ TERMS: dict[str, Callable[[Prediction, AtomicGraph, LossTerm, Tensor], Residuals
     "stress": _stress,
     "hessian": _hessian,
     "force_constants": _force_constants,
+    "dipole": _dipole,
+    "polarizability": _polarizability,
+    "born_charges": _born_charges,
     "noise": _noise,
 }
 

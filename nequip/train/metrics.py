@@ -18,14 +18,18 @@ from nequip.train import ranks
 from nequip.train.loss import Loss, TermSums
 from nequip.typing import Bool, Float, Int, Tensor
 
-QUANTITIES = ("energy", "energy_per_atom", "forces", "stress", "hessian", "force_constants")
+QUANTITIES = (
+    *("energy", "energy_per_atom", "forces", "stress", "hessian", "force_constants"),
+    *("dipole", "polarizability", "born_charges"),
+)
 
 
 class ErrorMetrics:
     """MAE and RMSE of energy (eV), energy per atom, forces (eV/Å, by component) and stress (eV/Å³).
 
     And of products of the Hessian with unit vectors, and of force constants with waves (eV/Å²), whose RMSE is
-    that of their elements in the mean.
+    that of their elements in the mean, of dipoles (e·Å), polarizabilities (e·Å²/V) and Born charges (e), by
+    component.
     Each for all frames and, where there is more than one, for each group of frames; forces also
     for each type of atom, with the mean over types. A quantity without labels has no entry.
     """
@@ -61,6 +65,14 @@ class ErrorMetrics:
         if prediction.responses is not None and labels.responses is not None:
             errors, present = prediction.responses - labels.responses, ~torch.isnan(labels.responses)
             self._add("force_constants", errors.flatten(1), present.flatten(1), labels.group[graph.batch])
+        for quantity, group in (
+            ("dipole", labels.group),
+            ("polarizability", labels.group),
+            ("born_charges", labels.group[graph.batch]),
+        ):
+            predicted, label = getattr(prediction, quantity), getattr(labels, quantity)
+            if predicted is not None and label is not None:
+                self._add(quantity, (predicted - label).flatten(1), ~torch.isnan(label).flatten(1), group)
 
     def compute(self, sums: Float[Tensor, "row 3"] | None = None) -> dict[str, float]:
         """All errors by name: "forces_mae", "forces_rmse/C", "energy_mae/group=600K", ...

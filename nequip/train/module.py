@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from nequip.config.schema import TrainConfig
 from nequip.data.graph import AtomicGraph
-from nequip.errors import CheckpointError
+from nequip.errors import CheckpointError, ConfigError
 from nequip.model.card import ModelCard
 from nequip.model.potential import Potential
 from nequip.nn.derivatives import Prediction
@@ -71,7 +71,9 @@ class PotentialModule(pl.LightningModule):
         noise = None if config.dens is None else NoiseWeight(config.dens, max_epochs)
         self.loss = Loss(config.loss, type_names, noise)
         self.denoising = None if config.dens is None else Denoising(potential, config.dens, seed)
+        _check_field(potential, self.loss, config)
         potential.predict_derivatives = self.loss.needs_derivatives
+        potential.predict_born_charges = "born_charges" in self.loss.terms
         freeze(potential, config.freeze)
         self.potential = potential
         self.compiled = CompiledPotential(potential) if config.compile else None
@@ -254,6 +256,18 @@ class PotentialModule(pl.LightningModule):
             )
         self.train_tally.load_state_dict(self._resumed["tally"])
         self.trainer.datamodule.start_epoch(*self.position)
+
+
+def _check_field(potential: Potential, loss: Loss, config: TrainConfig) -> None:
+    """Raises ConfigError for training that goes with an electric field only in part."""
+    if potential.field_readout is None and loss.needs_field:
+        raise ConfigError(
+            "train.loss has terms of an electric field, which this model does not know: set "
+            "model.electric_field=true, or train.loss.dipole, polarizability and born_charges to null."
+        )
+    if potential.field_readout is not None and (config.compile or config.dens):
+        key = "train.compile" if config.compile else "train.dens"
+        raise ConfigError(f"{key} is for models without electric_field: leave one of the two out.")
 
 
 def _identity(card: ModelCard) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import torch
 from nequip.data.copies import image_shifts, select, with_ghosts
 from nequip.data.graph import AtomicGraph
 from nequip.model.potential import Potential
-from nequip.nn.derivatives import Prediction, differentiate, energy_only
+from nequip.model.response import EnergiesInField, detached
+from nequip.nn.derivatives import AtomicEnergies, Prediction, differentiate, energy_only
 from nequip.nn.waves import Waves
 from nequip.train.denoising import Denoising
 from nequip.typing import Float, Tensor
@@ -37,7 +38,7 @@ def predict(
         return potential(graph)
     graph = graph._replace(positions=graph.positions.detach().requires_grad_())
     with torch.enable_grad():  # where Lightning validates it is off
-        told = _Told(potential, denoising, graph)
+        told = _energies(potential, denoising, graph)
         if potential.predict_derivatives or asked.products:
             prediction = differentiate(told, graph, create_graph=potential.training or asked.products)
         else:
@@ -46,11 +47,17 @@ def predict(
             prediction = prediction._replace(products=_products(prediction, graph, potential.training))
         if asked.responses:
             prediction = prediction._replace(responses=_responses(potential, graph, prediction.energy))
-        if denoising is not None:
-            prediction = prediction._replace(noise=denoising(told.features, graph))
-    if potential.training:
-        return prediction
-    return Prediction(*(None if value is None else value.detach() for value in prediction))
+        if isinstance(told, EnergiesInField):
+            prediction = told.complete(prediction, graph, born_charges=potential.predict_born_charges)
+        if isinstance(told, _Told):
+            prediction = prediction._replace(noise=told.noise(graph))
+    return prediction if potential.training else detached(prediction)
+
+
+def _energies(potential: Potential, denoising: Denoising | None, graph: AtomicGraph) -> AtomicEnergies:
+    if denoising is not None:
+        return _Told(potential, denoising, graph)
+    return potential.atomic_energies if potential.field_readout is None else EnergiesInField(potential)
 
 
 class _Told:
@@ -58,15 +65,17 @@ class _Told:
 
     features: Tensor
 
-    def __init__(self, potential: Potential, denoising: Denoising | None, graph: AtomicGraph):
-        self._potential = potential
-        self._added = None if denoising is None else denoising.encode(graph)
+    def __init__(self, potential: Potential, denoising: Denoising, graph: AtomicGraph):
+        self._potential, self._denoising = potential, denoising
+        self._added = denoising.encode(graph)
 
     def __call__(self, graph: AtomicGraph) -> Float[Tensor, " atom"]:
-        if self._added is None:
-            return self._potential.atomic_energies(graph)
         energies, self.features = self._potential.energies_and_features(graph, self._added)
         return energies
+
+    def noise(self, graph: AtomicGraph) -> Float[Tensor, "atom 3"]:
+        """Displacements, from the features of the last call."""
+        return self._denoising(self.features, graph)
 
 
 def _products(

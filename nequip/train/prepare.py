@@ -292,6 +292,9 @@ def _check_labels(config: RunConfig, statistics: Statistics, source: FrameSource
         "stress": statistics.num_stresses,
         "hessian": statistics.num_hessians,
         "force_constants": statistics.num_force_constants,
+        "dipole": statistics.num_dipoles,
+        "polarizability": statistics.num_polarizabilities,
+        "born_charges": statistics.num_born_charges,
     }
     if config.train.dens is not None and statistics.num_forces == 0:
         raise DataError(

@@ -30,6 +30,10 @@ ATOM_COLUMNS = {
     "forces": (np.float64, (3,)),
 }
 
+# Only in shards where some frame has them; NaN where a frame has none.
+FIELD_FRAME_COLUMNS = {"dipole": (3,), "polarizability": (3, 3)}
+FIELD_ATOM_COLUMNS = {"born_charges": (3, 3)}
+
 # Only in shards with a Hessian: how many numbers each frame has (9 atoms², or none), and all of them.
 HESSIAN_SIZE, HESSIAN = "hessian_size", "hessian"
 
@@ -67,6 +71,21 @@ def pack(frames: Sequence[Frame], group_names: Sequence[str]) -> Columns:
         hessians = [np.zeros(0) if frame.hessian is None else frame.hessian.reshape(-1) for frame in frames]
         columns[HESSIAN_SIZE] = np.array([len(hessian) for hessian in hessians], dtype=np.int64)
         columns[HESSIAN] = np.concatenate(hessians)
+    return columns | _pack_field_labels(frames)
+
+
+def _pack_field_labels(frames: Sequence[Frame]) -> Columns:
+    columns: Columns = {}
+    for name, shape in (FIELD_FRAME_COLUMNS | FIELD_ATOM_COLUMNS).items():
+        labels = [getattr(frame, name) for frame in frames]
+        if all(label is None for label in labels):
+            continue
+        rows = [1 if name in FIELD_FRAME_COLUMNS else frame.num_atoms for frame in frames]
+        filled = [
+            np.full((number, *shape), np.nan) if label is None else label.reshape(number, *shape)
+            for label, number in zip(labels, rows, strict=True)
+        ]
+        columns[name] = np.concatenate(filled)
     return columns
 
 
@@ -84,6 +103,9 @@ def unpack(columns: Columns, group_names: Sequence[str]) -> Frame:
         forces=None if np.isnan(forces).all() else forces,
         stress=None if np.isnan(columns["stress"]).any() else columns["stress"],
         hessian=None if hessian is None or not len(hessian) else hessian.reshape(3 * len(forces), -1),
+        dipole=_present(columns.get("dipole")),
+        polarizability=_present(columns.get("polarizability")),
+        born_charges=_present(columns.get("born_charges")),
         weight=float(columns["weight"]),
         group=group_names[int(columns["group"])],
     )
@@ -93,11 +115,16 @@ def checksum(parts: Iterable[Columns]) -> str:
     """Of the columns cut into `parts` in any way along the frames."""
     digests = {name: hashlib.sha256() for name in (*FRAME_COLUMNS, *ATOM_COLUMNS)}
     for columns in parts:
-        if HESSIAN in columns:
-            digests |= {HESSIAN: digests.get(HESSIAN, hashlib.sha256())}
+        for name in (HESSIAN, *FIELD_FRAME_COLUMNS, *FIELD_ATOM_COLUMNS):
+            if name in columns:
+                digests |= {name: digests.get(name, hashlib.sha256())}
         for name, digest in digests.items():
             digest.update(np.ascontiguousarray(columns[name]).tobytes())
     return hashlib.sha256("".join(d.hexdigest() for d in digests.values()).encode()).hexdigest()
+
+
+def _present(label: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    return None if label is None or np.isnan(label).any() else label
 
 
 def _or_none(value: float) -> float | None:

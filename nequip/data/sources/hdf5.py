@@ -12,7 +12,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nequip.data.sources.columns import ATOM_COLUMNS, FRAME_COLUMNS, HESSIAN, HESSIAN_SIZE, Columns
+from nequip.data.sources.columns import (
+    ATOM_COLUMNS,
+    FIELD_ATOM_COLUMNS,
+    FIELD_FRAME_COLUMNS,
+    FRAME_COLUMNS,
+    HESSIAN,
+    HESSIAN_SIZE,
+    Columns,
+)
 
 IntArray = NDArray[np.int64]
 _META = "e3forge"
@@ -43,6 +51,8 @@ class Reader:
     def __init__(self, path: Path):
         with _open(path) as file:
             self._columns: dict[str, _Column] = {str(name): _Column.of(file[name]) for name in file}
+        self._of_frames = [*FRAME_COLUMNS, *(name for name in FIELD_FRAME_COLUMNS if name in self._columns)]
+        self._of_atoms = [*ATOM_COLUMNS, *(name for name in FIELD_ATOM_COLUMNS if name in self._columns)]
         self._file = os.open(path, os.O_RDONLY)
         self._starts = _starts(self.column("num_atoms"))
         self._hessian_starts = _starts(self.column(HESSIAN_SIZE)) if HESSIAN in self._columns else None
@@ -54,8 +64,8 @@ class Reader:
     def frame(self, index: int) -> Columns:
         """The rows of frame `index`."""
         start, stop = int(self._starts[index]), int(self._starts[index + 1])
-        rows = {name: self._rows(name, index, index + 1)[0] for name in FRAME_COLUMNS}
-        rows |= {name: self._rows(name, start, stop) for name in ATOM_COLUMNS}
+        rows = {name: self._rows(name, index, index + 1)[0] for name in self._of_frames}
+        rows |= {name: self._rows(name, start, stop) for name in self._of_atoms}
         if self._hessian_starts is not None:
             first, end = int(self._hessian_starts[index]), int(self._hessian_starts[index + 1])
             rows[HESSIAN] = self._rows(HESSIAN, first, end)

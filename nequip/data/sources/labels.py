@@ -39,6 +39,9 @@ USUAL_NAMES = {
     "stress": ("stress", "REF_stress", "ref_stress", "dft_stress", "DFT_stress"),
     "virial": ("virial", "virials", "REF_virial", "REF_virials", "dft_virial", "dft_virials"),
     "hessian": ("hessian", "REF_hessian", "ref_hessian", "dft_hessian", "DFT_hessian"),
+    "dipole": ("dipole", "REF_dipole", "ref_dipole", "dft_dipole", "DFT_dipole"),
+    "polarizability": ("polarizability", "REF_polarizability", "ref_polarizability", "dft_polarizability"),
+    "born_charges": ("born_charges", "REF_born_charges", "ref_born_charges", "dft_born_charges"),
     "weight": ("config_weight",),
     "group": ("group", "config_type"),
 }
@@ -58,6 +61,9 @@ class LabelMap:
     stress: str | None = None
     virial: str | None = None
     hessian: str | None = None
+    dipole: str | None = None
+    polarizability: str | None = None
+    born_charges: str | None = None
     weight: str | None = None
     group: str | None = None
     stress_sign: int = 1
@@ -93,7 +99,7 @@ def check_explicit_keys(labels: LabelMap, keys_seen: Iterable[str], where: str) 
 
 def warn_of_choices(labels: LabelMap, keys_seen: Iterable[str], where: str) -> None:
     """One line for each label that lies under several usual names, perhaps of several methods."""
-    for label in ("energy", "forces", "stress", "virial", "hessian"):
+    for label in [label for label in USUAL_NAMES if label not in ("weight", "group")]:
         found = [key for key in labels.candidates(label) if key in set(keys_seen)]
         if len(found) > 1:
             logger.warning(
@@ -121,6 +127,9 @@ def frame_from_atoms(atoms: Atoms, labels: LabelMap, where: str) -> Frame:
         forces=_forces(values, len(atoms)),
         stress=_stress(values, abs(np.linalg.det(cell))),
         hessian=_hessian(values, len(atoms)),
+        dipole=_whole(values, "dipole", 3),
+        polarizability=_polarizability(values),
+        born_charges=_born_charges(values, len(atoms)),
         weight=_weight(values),
         group=group_name(len(atoms), atoms.info, labels),
     )
@@ -203,6 +212,23 @@ def _hessian(values: _Values, num_atoms: int) -> FloatArray | None:
             f"{difference:.3g} eV/Å²): give [3N, 3N] with x, y, z of one atom after the other."
         )
     return 0.5 * (hessian + hessian.T)
+
+
+def _whole(values: _Values, label: str, size: int) -> FloatArray | None:
+    """All of `size` numbers in a row; None where one is missing."""
+    found = values.numbers(label, (size,))
+    return None if found is None or np.isnan(found).any() else found.reshape(-1)
+
+
+def _polarizability(values: _Values) -> FloatArray | None:
+    found = values.numbers("polarizability", (6, 9))
+    return None if found is None or np.isnan(found).any() else _full_tensor(found.reshape(-1))
+
+
+def _born_charges(values: _Values, num_atoms: int) -> FloatArray | None:
+    """[atom, 3, 3] with the direction of the dipole before that of the displacement."""
+    found = _whole(values, "born_charges", 9 * num_atoms)
+    return None if found is None else found.reshape(num_atoms, 3, 3)
 
 
 def _full_tensor(flat: FloatArray) -> FloatArray:

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from nequip.data.sources.columns import ATOM_COLUMNS, FRAME_COLUMNS, HESSIAN, HESSIAN_SIZE, Columns
+from nequip.data.sources.columns import (
+    ATOM_COLUMNS,
+    FIELD_ATOM_COLUMNS,
+    FIELD_FRAME_COLUMNS,
+    FRAME_COLUMNS,
+    HESSIAN,
+    HESSIAN_SIZE,
+    Columns,
+)
 
 Error = lmdb.Error
 
@@ -37,11 +45,13 @@ def write(path: Path, columns: Columns, meta: str) -> None:
 def _write(path: Path, columns: Columns, meta: str) -> None:
     ends = np.cumsum(columns["num_atoms"])
     hessian_ends = np.cumsum(columns.get(HESSIAN_SIZE, np.zeros(0, dtype=np.int64)))
+    of_frames = [*FRAME_COLUMNS, *(name for name in FIELD_FRAME_COLUMNS if name in columns)]
+    of_atoms = [*ATOM_COLUMNS, *(name for name in FIELD_ATOM_COLUMNS if name in columns)]
     with lmdb.open(str(path), subdir=False, lock=False, map_size=_map_size(columns)) as environment:
         with environment.begin(write=True) as transaction:
             for index, (stop, count) in enumerate(zip(ends, columns["num_atoms"], strict=True)):
-                rows = {name: columns[name][index] for name in FRAME_COLUMNS}
-                rows |= {name: columns[name][stop - count : stop] for name in ATOM_COLUMNS}
+                rows = {name: columns[name][index] for name in of_frames}
+                rows |= {name: columns[name][stop - count : stop] for name in of_atoms}
                 if len(hessian_ends):
                     stop, count = hessian_ends[index], columns[HESSIAN_SIZE][index]
                     rows[HESSIAN] = columns[HESSIAN][stop - count : stop]

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from nequip.data.frame import Frame
 from nequip.data.sources import hdf5, lmdb
-from nequip.data.sources.columns import HESSIAN, Columns, checksum, pack, unpack
+from nequip.data.sources.columns import (
+    FIELD_ATOM_COLUMNS,
+    FIELD_FRAME_COLUMNS,
+    HESSIAN,
+    Columns,
+    checksum,
+    pack,
+    unpack,
+)
 from nequip.data.sources.source import ConcatSource, IntArray, PerProcess, find_isolated
 from nequip.errors import DataError
 
@@ -32,6 +40,7 @@ MANIFEST_VERSION = 2  # 1 did not say what is in the shards
 MAX_OPEN = 256  # shards, and so files, that a process holds open
 _AGAIN = "give the same nequip-data convert again, which replaces what is damaged"
 HESSIAN_VERSION = 2  # of shards with Hessians, which earlier releases cannot read
+FIELD_VERSION = 3  # of shards with dipoles, polarizabilities or Born charges
 
 
 @dataclass(frozen=True)
@@ -283,10 +292,12 @@ def write_shard(path: Path, frames: Sequence[Frame], keys: Sequence[str]) -> Non
     columns = pack(frames, group_names)
     labels = [
         label
-        for label in ("energy", "forces", "stress", "hessian")
+        for label in ("energy", "forces", "stress", "hessian", *FIELD_FRAME_COLUMNS, *FIELD_ATOM_COLUMNS)
         if any(getattr(frame, label) is not None for frame in frames)
     ]
     version = HESSIAN_VERSION if HESSIAN in columns else VERSION
+    if columns.keys() & {*FIELD_FRAME_COLUMNS, *FIELD_ATOM_COLUMNS}:
+        version = FIELD_VERSION
     meta = ShardMeta(version, len(frames), checksum([columns]), group_names, labels, sorted(keys))
     part = path.with_name(f"{path.name}.part")
     backend = hdf5 if store_kind(path) == "hdf5" else lmdb
@@ -307,9 +318,9 @@ def read_shard_meta(path: Path) -> ShardMeta:
             "which can be converted."
         )
     meta = json.loads(text)
-    if meta["version"] > HESSIAN_VERSION:
+    if meta["version"] > FIELD_VERSION:
         raise DataError(
-            f"{path} is of version {meta['version']}, newer than {HESSIAN_VERSION}, the last that this "
+            f"{path} is of version {meta['version']}, newer than {FIELD_VERSION}, the last that this "
             "release reads: update e3forge."
         )
     return ShardMeta(**meta)
