@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -37,6 +37,10 @@ class NetworkConfig(ModelConfig, frozen=True):
     pair_potential: Literal["zbl"] | None = None  # zbl: nuclear repulsion at short distances
     # dipole and polarizability beside the energy; needs features 1o and 2e: l_max of 2, two layers
     electric_field: bool = False
+
+    def shape(self) -> dict[str, Any]:
+        """See ModelConfig; cards of models without a field are those of earlier releases."""
+        return {key: value for key, value in super().shape().items() if value or key != "electric_field"}
 
 
 def make_card(config: ModelConfig) -> ModelCard:

@@ -21,7 +21,8 @@ def graph(num_atoms: int, seed: int, **labels) -> AtomicGraph:
 
 def tensors(value: AtomicGraph) -> dict[str, torch.Tensor]:
     labels = {name: label for name, label in value.labels._asdict().items() if label is not None}
-    return {**value._asdict(), **labels} | {"labels": torch.zeros(0)}
+    own = {name: part for name, part in value._asdict().items() if part is not None}
+    return {**own, **labels} | {"labels": torch.zeros(0)}
 
 
 def test_frames_side_by_side_keep_their_edges_and_sorting():

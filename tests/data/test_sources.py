@@ -260,8 +260,8 @@ def test_a_newer_version_is_refused(files, tmp_path):
     path = tmp_path / "new.h5"
     path.write_bytes(files["all.h5"].read_bytes())
     with h5py.File(path, "r+") as file:
-        file.attrs["e3forge"] = str(file.attrs["e3forge"]).replace('"version": 1', '"version": 3')
-    with pytest.raises(DataError, match="is of version 3, newer than 2"):
+        file.attrs["e3forge"] = str(file.attrs["e3forge"]).replace('"version": 1', '"version": 4')
+    with pytest.raises(DataError, match="is of version 4, newer than 3"):
         open_source(path)
 
 

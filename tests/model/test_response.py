@@ -56,6 +56,7 @@ def moved(graph: AtomicGraph, atom: int, axis: int, by: float) -> AtomicGraph:
 def test_energy_without_a_field_is_bit_for_bit_that_of_the_plain_model(name):
     graph, plain, other = graph_of(crooked()), model(name, electric_field=False), model(name)
     assert plain.field_readout is None
+    assert "electric_field" not in plain.card.config
     for field in (None, torch.zeros(1, 3, dtype=torch.float64)):
         for value, same in zip(plain(graph)[:5], other(graph._replace(field=field))[:5], strict=True):
             assert torch.equal(value.nan_to_num(), same.nan_to_num())
