@@ -199,6 +199,8 @@ class TrainConfig(Strict):
     gradient_clip: float | None = Field(None, gt=0)  # norm
     # by torch.compile: a minute or more once, for steps that take about half the time; not with loss.hessian
     compile: bool = False
+    # for a batch whose loss or gradient is not finite, which is saved: end the run, or leave out the step
+    not_finite: Literal["stop", "skip"] = "stop"
     early_stopping: EarlyStoppingConfig | None = None  # None: train for all of trainer.max_epochs
     monitor: str = "val/loss"  # what makes a checkpoint the best
 

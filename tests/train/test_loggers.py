@@ -114,10 +114,11 @@ def test_lines_of_a_batch_job_say_what_a_person_wants_to_know(make_config, capfd
     first, second = out.splitlines()
     pattern = (
         r"epoch 1/2  loss [\d.]+  val [\d.]+  E [\d.]+ meV/atom  F [\d.]+ meV/Å  S [\d.]+ meV/Å³  "
-        r"lr 0.01  [\d.e-]+ s/epoch, \d+ s left"
+        r"lr 0.01  [\d.e-]+ s/epoch, \d+ s left  "
+        r"[\d.e+]+ atoms/s, [\d.e+]+ edges/s, data wait \d+%, [\d.]+ GB"
     )
     assert re.fullmatch(pattern, first), first
-    assert second.endswith("0 s left")
+    assert ", 0 s left  " in second
     assert err == ""
 
 
