@@ -11,7 +11,6 @@ import torch
 
 from nequip.train.checkpointing import load_checkpoint
 
-
 # What no two runs have in common.
 SPEED = {"time", "elapsed", "atoms_per_s", "edges_per_s", "data_wait", "memory"}
 

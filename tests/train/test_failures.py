@@ -62,9 +62,7 @@ def test_steps_that_are_never_finite_end_the_run_even_so(make_config):
     train = {"monitor": "train/loss", "not_finite": "skip"}
     data = {"split": {"train": 30, "val": 0}, "batch": {"size": 30}}
     with pytest.raises(TrainingError, match="the loss became nan in epoch 11, batch 1 "):
-        run_training(
-            make_config(model={"fail": "nan"}, data=data, train=train, trainer={"max_epochs": 20})
-        )
+        run_training(make_config(model={"fail": "nan"}, data=data, train=train, trainer={"max_epochs": 20}))
 
 
 def test_out_of_memory_names_the_batch_and_what_to_lower(make_config):

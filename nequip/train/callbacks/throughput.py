@@ -38,7 +38,12 @@ class Throughput(pl.Callback):
         self._begin(trainer)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: PotentialModule, outputs: Any, batch: AtomicGraph, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: PotentialModule,
+        outputs: Any,
+        batch: AtomicGraph,
+        batch_idx: int,
     ) -> None:
         self._ended = time.perf_counter()
         if not is_blank(batch):
