@@ -2,8 +2,8 @@
 
     python scripts/bench_ddp.py [--frames 5] [--seconds 20] [--output docs/benchmarks/ddp.json]
 
-On clusters of seven molecules of water (as many atoms as aspirin), with a small NequIP in float32, one thread for
-each process. Steps per second, from the median of the steps, of:
+On clusters of seven molecules of water (as many atoms as aspirin), with a small NequIP in float32, one
+thread for each process. Steps per second, from the median of the steps, of:
 
 - one: a process alone;
 - apart: two processes that do not know of each other, at the same time: what the machine has to give;
@@ -22,6 +22,7 @@ import os
 import socket
 import statistics
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -91,6 +92,7 @@ def work(case: Case, rank: int) -> dict[str, float]:
     model, graph = potential_and_batch(case.frames)
     stepped: Any = model
     if case.kind == "ddp":
+        warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
         stepped = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     weights = [weight for weight in model.parameters() if weight.requires_grad]

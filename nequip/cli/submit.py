@@ -16,7 +16,7 @@ EXAMPLES = """\
 examples:
   nequip submit my.yaml --nodes 2 --tasks-per-node 4 --gpus-per-task 1 --time 24:00:00
   nequip submit my.yaml --tasks-per-node 16 --cpus-per-task 4 data.batch.size=64 trainer.max_epochs=500
-  nequip submit my.yaml --sbatch --partition=long --sbatch --account=me
+  nequip submit my.yaml --sbatch partition=long --sbatch account=me
                                                what else sbatch is to be told
   nequip submit my.yaml --before "module load cuda" --dry-run
                                                show the script, submit nothing
@@ -84,7 +84,7 @@ def batch_script(options: argparse.Namespace, folder: Path, words: list[str]) ->
         "--requeue",
         "--open-mode=append",
         f"--output={folder / 'job.log'}",
-        *options.sbatch,
+        *(f"--{each.lstrip('-')}" for each in options.sbatch),
     ]
     lines = ["#!/bin/bash", *(f"#SBATCH {each}" for each in told)]
     lines += ["export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK", *options.before]

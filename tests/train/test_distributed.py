@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 import torch
 from interrupted_runs import press_ctrl_c, rows
 
+from nequip.config.compose import to_yaml
 from nequip.errors import CheckpointError, TrainingError
 from nequip.train.callbacks.stop import TrainingInterrupted
 from nequip.train.checkpointing import load_checkpoint
@@ -200,6 +204,47 @@ def test_weights_without_a_part_in_the_loss_do_no_harm(make_config, tmp_path):
         for width in (1, 2)
     )
     assert_alike(one, two)
+
+
+SMALL = {"name": "nequip", "num_layers": 1, "l_max": 1, "num_features": 4, "dtype": "float64"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "compile"), [("reference", False), ("fused", False), ("auto", True)], ids=str
+)
+def test_compiled_steps_and_every_kernel_train_in_two_processes_as_in_one(
+    make_config, tmp_path, caplog, backend, compile
+):
+    one, two = (
+        run_training(
+            make_config(
+                model={**SMALL, "backend": backend},
+                train={"compile": compile, "optimizer": {"name": "SGD", "lr": 1e-3}},
+                data={"split": {"train": 8, "val": 2}, "batch": {"size": 4}},
+                trainer=wide(width, max_epochs=2),
+                output_dir=str(tmp_path / f"run{width}"),
+            )
+        ).output_dir
+        for width in (1, 2)
+    )
+    assert_alike(one, two)
+    assert "eager mode" not in caplog.text
+
+
+def test_torchrun_starts_the_processes_too(make_config, folder_of, tiny_package, tmp_path):
+    config = make_config(**COMMON, data={"batch": BATCHES["atoms"]}, trainer=wide(2))
+    (tmp_path / "run.yaml").write_text(to_yaml(config))
+    words = ["--standalone", "--nproc-per-node=2", "-m", "nequip.cli.main", "train"]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words, str(tmp_path / "run.yaml")],
+        env={**os.environ, "PYTHONPATH": f"{tiny_package}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Training ended after 3 epochs") == 1
+    assert_alike(folder_of("atoms", 1), Path(config.output_dir))
 
 
 def assert_alike(left: Path, right: Path) -> None:

@@ -76,6 +76,15 @@ def test_a_resumed_run_goes_on_with_its_wandb_run(make_config):
     assert len({file.name for file in files}) == 1
 
 
+def test_a_resumed_run_goes_on_with_its_tensorboard_steps(make_config):
+    for epochs in (1, 2):
+        trainer = {"max_epochs": epochs, "logging": {"tensorboard": True, "progress": "off"}}
+        folder = run_training(make_config(trainer=trainer, resume="auto")).output_dir
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [scalar.step for scalar in events.Scalars("val/loss")] == [7, 14]
+    assert events.Scalars("atoms_per_s")[-1].value > 0
+
+
 def test_a_row_with_new_columns_keeps_the_old_rows(tmp_path):
     table = CsvTable(tmp_path / "table.csv")
     table.append({"epoch": 1, "loss": 0.1})

@@ -114,7 +114,7 @@ def test_a_job_that_nequip_submit_sends_is_warned_and_goes_on_to_the_end(
     words = ["submit", str(tmp_path / "run.yaml"), "--nodes", "2", "--time", "10", "--before", *before]
     done = subprocess.run(
         [sys.executable, "-m", "nequip.cli.main", *words, "trainer.max_epochs=3"],
-        env=slurm,
+        env=slurm | {"PYTHONPATH": f"{tiny_package}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         text=True,
     )
@@ -127,7 +127,7 @@ def test_a_job_that_nequip_submit_sends_is_warned_and_goes_on_to_the_end(
 
 def test_what_sbatch_refuses_is_told_in_one_sentence(make_config, slurm, tmp_path):
     (tmp_path / "run.yaml").write_text("data: {file: frames.xyz}\noutput_dir: " + str(tmp_path / "run"))
-    words = ["submit", str(tmp_path / "run.yaml"), "--sbatch", "--partition=none"]
+    words = ["submit", str(tmp_path / "run.yaml"), "--sbatch", "partition=none"]
     done = subprocess.run(
         [sys.executable, "-m", "nequip.cli.main", *words], env=slurm, capture_output=True, text=True
     )

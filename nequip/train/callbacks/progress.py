@@ -31,9 +31,8 @@ class ProgressLines(pl.Callback):
         total = trainer.max_epochs or epochs
         left = f"{per_epoch:.3g} s/epoch, {_duration(per_epoch * (total - epochs))} left"
         width = len(str(total))
-        self._write(
-            f"epoch {epochs:>{width}}/{total}  {describe_errors(pl_module.record)}  {left}  {describe_speed(pl_module.record)}"
-        )
+        told = f"{describe_errors(pl_module.record)}  {left}  {describe_speed(pl_module.record)}"
+        self._write(f"epoch {epochs:>{width}}/{total}  {told}")
 
     def _write(self, line: str) -> None:
         print(line, flush=True)
