@@ -210,7 +210,9 @@ SMALL = {"name": "nequip", "num_layers": 1, "l_max": 1, "num_features": 4, "dtyp
 
 
 @pytest.mark.parametrize(
-    ("backend", "compile"), [("reference", False), ("compiled", False), ("cpu", False), ("auto", True)], ids=str
+    ("backend", "compile"),
+    [("reference", False), ("compiled", False), ("cpu", False), ("auto", True)],
+    ids=str,
 )
 def test_compiled_steps_and_every_kernel_train_in_two_processes_as_in_one(
     make_config, tmp_path, caplog, backend, compile
