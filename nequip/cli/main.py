@@ -30,6 +30,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("nequip.cli.train", "train a potential from a configuration"),
+    "submit": Command("nequip.cli.submit", "train as a job of SLURM that goes on until it is done"),
     "evaluate": Command("nequip.cli.evaluate", "errors and report of a potential on a data set"),
     "data": Command("nequip.cli.data", "inspect, convert and split data sets, and their statistics"),
     "md": Command("nequip.cli.md", "molecular dynamics with a saved potential"),

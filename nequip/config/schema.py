@@ -225,6 +225,8 @@ class TrainConfig(Strict):
     # by torch.compile: a minute or more once, for steps that take about half the time; steps with second
     # derivatives run as they are
     compile: bool = False
+    # for a batch whose loss or gradient is not finite, which is saved: end the run, or leave out the step
+    not_finite: Literal["stop", "skip"] = "stop"
     early_stopping: EarlyStoppingConfig | None = None  # None: train for all of trainer.max_epochs
     monitor: str = "val/loss"  # what makes a checkpoint the best
 

@@ -18,6 +18,9 @@ from nequip.data.neighbors import Cutoffs, IntArray, ScannedFrame, edge_lengths,
 from nequip.errors import DataError
 
 _BLOCK = 256  # frames whose rows are folded into the fit at once
+# Labels whose frames are counted; energies and forces have more to tell.
+_LABELS = ("stress", "hessian", "force_constants", "dipole", "polarizability", "born_charges")
+
 _SEARCHED = 10  # frames without edges whose shortest distance is searched
 _RANK_TOLERANCE = 1e-8  # of singular values, to the largest
 
@@ -96,7 +99,7 @@ def _gather(type_names: tuple[str, ...], counts: _Counts, energies: EnergyFit, f
         return dict(zip(type_names, values.tolist(), strict=True))
 
     shifts, singular = energies.solve(type_names)
-    atoms = counts.atoms
+    atoms, labelled = counts.atoms, dict(zip(_LABELS, counts.labelled.tolist(), strict=True))
     return Statistics(
         type_names=type_names,
         num_frames=counts.frames,
@@ -107,17 +110,17 @@ def _gather(type_names: tuple[str, ...], counts: _Counts, energies: EnergyFit, f
         shortest_distance=counts.shortest,
         num_energies=energies.frames,
         num_forces=int(forces.atoms.sum()),
-        num_stresses=counts.stresses,
+        num_stresses=labelled["stress"],
         per_type_energy_shifts=None if shifts is None else named(shifts),
         energy_rms=None if shifts is None else energies.deviation(shifts),
         forces_rms=forces.rms(),
         per_type_forces_rms=named(forces.per_type_rms()) if forces.atoms.any() else None,
         singular=singular,
-        num_hessians=counts.hessians,
-        num_force_constants=counts.force_constants,
-        num_dipoles=counts.dipoles,
-        num_polarizabilities=counts.polarizabilities,
-        num_born_charges=counts.born_charges,
+        num_hessians=labelled["hessian"],
+        num_force_constants=labelled["force_constants"],
+        num_dipoles=labelled["dipole"],
+        num_polarizabilities=labelled["polarizability"],
+        num_born_charges=labelled["born_charges"],
     )
 
 
@@ -125,8 +128,8 @@ class _Counts:
     """Atoms and edges by the type of the center."""
 
     def __init__(self, num_types: int):
-        self.frames = self.stresses = self.hessians = self.force_constants = 0
-        self.dipoles = self.polarizabilities = self.born_charges = 0
+        self.frames = 0
+        self.labelled = np.zeros(len(_LABELS), dtype=np.int64)
         self.atoms = np.zeros(num_types, dtype=np.int64)
         self.edges = np.zeros(num_types, dtype=np.int64)
         self.shortest = float("inf")
@@ -137,12 +140,7 @@ class _Counts:
         """Count one frame."""
         frame, neighbors = scanned.frame, scanned.neighbors
         self.frames += 1
-        self.stresses += frame.stress is not None
-        self.hessians += frame.hessian is not None
-        self.force_constants += frame.force_constants is not None
-        self.dipoles += frame.dipole is not None
-        self.polarizabilities += frame.polarizability is not None
-        self.born_charges += frame.born_charges is not None
+        self.labelled += [getattr(frame, name) is not None for name in _LABELS]
         self.atoms += np.bincount(scanned.types, minlength=len(self.atoms))
         self.edges += np.bincount(scanned.types[neighbors.center], minlength=len(self.atoms))
         if len(neighbors.center):
@@ -154,7 +152,8 @@ class _Counts:
     def state(self) -> dict[str, Any]:
         """What `add_state` takes."""
         return {
-            "frames": [self.frames, self.stresses, self.hessians],
+            "frames": self.frames,
+            "labelled": self.labelled,
             "atoms": self.atoms,
             "edges": self.edges,
             "shortest": [self.shortest, self._apart],
@@ -162,9 +161,8 @@ class _Counts:
 
     def add_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Count the frames of another."""
-        frames, stresses, hessians = state["frames"].tolist()
-        self.frames, self.stresses = self.frames + frames, self.stresses + stresses
-        self.hessians += hessians
+        self.frames += int(state["frames"])
+        self.labelled += state["labelled"]
         self.atoms += state["atoms"]
         self.edges += state["edges"]
         shortest, apart = state["shortest"].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,11 +27,19 @@ class EpochBatches:
 
     def __init__(self, loader: DataLoader[AtomicGraph]):
         self._loader: DataLoader[AtomicGraph] | None = loader
+        self.waited = 0.0  # s, for batches that were not ready
 
     def __iter__(self) -> Iterator[AtomicGraph]:
         # Lightning makes iterators that it drops at once; a generator starts no workers for them.
         assert self._loader is not None
-        yield from self._loader
+        batches = iter(self._loader)
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
 
     def close(self) -> None:
         """Let go of the workers, which would otherwise wait for the garbage collector to stop them."""
@@ -76,6 +85,12 @@ class GraphDataModule(pl.LightningDataModule):
         """Share of this epoch that processes wait for the one with the most edges in its part of a batch."""
         assert self._sampler is not None
         return self._sampler.idle_fraction
+
+    @property
+    def waited(self) -> float:
+        """Seconds that this process has waited for training batches since the run began."""
+        assert self._batches is not None
+        return self._batches.waited
 
     def identity(self) -> dict[str, Any]:
         """What the order of the training batches depends on."""

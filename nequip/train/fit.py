@@ -22,6 +22,7 @@ from nequip.train.callbacks.epoch_schedule import EarlyStopping, StepScheduler
 from nequip.train.callbacks.history import History
 from nequip.train.callbacks.progress import build_progress
 from nequip.train.callbacks.stop import Requeued, StopBetweenBatches, StopRequested, TrainingInterrupted
+from nequip.train.callbacks.throughput import Throughput
 from nequip.train.checkpointing import AtomicCheckpointIO, load_checkpoint
 from nequip.train.datamodule import GraphDataModule
 from nequip.train.drawing import with_draws
@@ -162,7 +163,7 @@ class Fit:
     def _build_trainer(self, config: RunConfig, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         trainer, train = config.trainer, config.train
         # In this order: numbers of the epoch, then what reads them, then what saves the outcome.
-        ours: list[pl.Callback] = [History(self.output_dir, trainer.logging.every_n_steps)]
+        ours: list[pl.Callback] = [Throughput(), History(self.output_dir, trainer.logging.every_n_steps)]
         ours += build_progress(trainer.logging) if ranks.rank() == 0 else []
         ours += [] if train.scheduler is None else [StepScheduler(train.scheduler)]
         ours += [] if self._early_stopping is None else [self._early_stopping]

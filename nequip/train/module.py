@@ -23,7 +23,7 @@ from nequip.train.checkpointing import check_same
 from nequip.train.compiled import CompiledPotential
 from nequip.train.denoising import Denoising, NoiseWeight, supervised
 from nequip.train.ema import WeightAverage
-from nequip.train.failures import check_finite
+from nequip.train.failures import FiniteSteps
 from nequip.train.freezing import freeze
 from nequip.train.loss import Loss, TermSums, share_of, sum_over_processes
 from nequip.train.metrics import ErrorMetrics, Tally
@@ -81,6 +81,7 @@ class PotentialModule(pl.LightningModule):
         self.train_tally = Tally(self.loss, ErrorMetrics(type_names, groups))
         self.val_tally = Tally(self.loss, ErrorMetrics(type_names, groups))
         self.replay_tally = Tally(self.loss, ErrorMetrics(type_names))  # of the replay frames held out
+        self.finite = FiniteSteps(config.not_finite)
         self.position = Position()
         self.record: dict[str, float] = {}
         self.step_record: dict[str, float] = {}
@@ -127,6 +128,7 @@ class PotentialModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Not called where a run goes on in mid-epoch.
         self.train_tally.reset()
+        self.finite.skipped = 0
         self.record = {}
         self.trainer.datamodule.start_epoch(self.current_epoch)
         lr = self.loss.lr(self.current_epoch)
@@ -136,6 +138,7 @@ class PotentialModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: AtomicGraph, batch_idx: int) -> None:
         self.current_graph = batch
+        self.finite.begin()
         if self.compiled is not None and not any(self._asked(self.current_epoch)):
             self.compiled.prepare(batch)
         # Random numbers depend on nothing that happened before, and differ between processes.
@@ -149,9 +152,8 @@ class PotentialModule(pl.LightningModule):
         terms = self.loss(prediction, batch)
         whole = sum_over_processes(terms)
         value = self.loss.combine(whole, self.current_epoch)
-        check_finite(
-            value, "loss", batch, Position(self.current_epoch, batch_idx), self.trainer.default_root_dir
-        )
+        position = Position(self.current_epoch, batch_idx)
+        self.finite.check(value, "loss", batch, position, self.trainer.default_root_dir)
         detached = Prediction(*(None if value is None else value.detach() for value in prediction))
         self._step = StepResult(detached, batch, terms, whole)
         return self.loss.combine(share_of(terms, whole), self.current_epoch)
@@ -170,7 +172,10 @@ class PotentialModule(pl.LightningModule):
         norm = torch.nn.utils.get_total_norm(gradients)
         assert self._step is not None
         position = Position(self.current_epoch, self.trainer.fit_loop.batch_idx)
-        check_finite(norm, "gradient", self._step.graph, position, self.trainer.default_root_dir)
+        self.finite.check(norm, "gradient", self._step.graph, position, self.trainer.default_root_dir)
+        if self.finite.skips:
+            # Every optimizer passes over weights without a gradient: no momentum, no decay.
+            optimizer.zero_grad(set_to_none=True)
         self.step_record["grad_norm"] = float(norm)
 
     def optimizer_step(
@@ -179,10 +184,11 @@ class PotentialModule(pl.LightningModule):
         """Everything that a step changes is changed here, before any callback may save it."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         assert self._step is not None
-        if self.average is not None:
-            self.average.update(self.potential)
         prediction, graph, terms, whole = self._step
-        self.train_tally.update(prediction, graph, terms)
+        if not self.finite.skips:
+            if self.average is not None:
+                self.average.update(self.potential)
+            self.train_tally.update(prediction, graph, terms)
         self.step_record |= {"loss": float(self.loss.combine(whole, epoch)), "lr": self.lr}
         self.step_record |= {f"loss_{name}": float(term.mean()) for name, term in whole.items()}
         self._step = None
@@ -236,6 +242,7 @@ class PotentialModule(pl.LightningModule):
             "data": self.trainer.datamodule.identity(),
             "position": tuple(self.position),
             "tally": self.train_tally.state_dict(),
+            "skipped": self.finite.skipped,
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
         }
 
@@ -255,6 +262,7 @@ class PotentialModule(pl.LightningModule):
                 "data to go on with this epoch, or resume from best.ckpt, the end of an epoch."
             )
         self.train_tally.load_state_dict(self._resumed["tally"])
+        self.finite.skipped = self._resumed.get("skipped", 0)  # older checkpoints have none
         self.trainer.datamodule.start_epoch(*self.position)
 
 

@@ -11,6 +11,9 @@ import torch
 
 from nequip.train.checkpointing import load_checkpoint
 
+# What no two runs have in common.
+SPEED = {"time", "elapsed", "atoms_per_s", "edges_per_s", "data_wait", "memory"}
+
 
 def press_ctrl_c(step: int, **options: Any) -> dict[str, Any]:
     return {"callbacks": [{"_target_": "saboteurs.PressCtrlC", "step": step, **options}]}
@@ -31,7 +34,7 @@ def assert_same_run(left: Path, right: Path) -> None:
 def assert_same(a: Any, b: Any, where: str = "") -> None:
     if isinstance(a, dict):
         assert a.keys() == b.keys(), where
-        for key in a.keys() - {"time", "elapsed"}:
+        for key in a.keys() - SPEED:
             assert_same(a[key], b[key], f"{where}.{key}")
     elif isinstance(a, list | tuple):
         assert len(a) == len(b), where
@@ -46,5 +49,5 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return [
-            {name: value for name, value in row.items() if name != "time"} for row in csv.DictReader(file)
+            {name: value for name, value in row.items() if name not in SPEED} for row in csv.DictReader(file)
         ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,8 @@ import pytest
 import torch
 from interrupted_runs import press_ctrl_c, rows
 
-from nequip.errors import TrainingError
+from nequip.config.compose import to_yaml
+from nequip.errors import CheckpointError, TrainingError
 from nequip.train.callbacks.stop import TrainingInterrupted
 from nequip.train.checkpointing import load_checkpoint
 from nequip.train.processes import ProcessLost
@@ -122,6 +127,52 @@ def test_a_loss_that_is_not_finite_names_the_frames_of_all_processes(make_config
     assert one == two
 
 
+def skipping(width: int) -> dict[str, Any]:
+    """Training in which one batch of each epoch gives no number."""
+    return {
+        "model": {"fail": "nan", "dtype": "float64"},
+        "data": {"split": {"train": 30, "val": 0}},
+        "train": {**COMMON["train"], "monitor": "train/loss", "scheduler": None, "early_stopping": None}
+        | {"not_finite": "skip"},
+        "trainer": wide(width),
+    }
+
+
+def test_all_processes_skip_a_step_that_is_not_finite(make_config, tmp_path, caplog):
+    one, two = (
+        run_training(make_config(**skipping(width), output_dir=str(tmp_path / f"run{width}"))).output_dir
+        for width in (1, 2)
+    )
+    assert [row["train/skipped"] for row in rows(two / "metrics.csv")] == ["1"] * 3
+    assert caplog.text.count("the step is skipped") == 2 * 3
+    assert [path.name for path in sorted(one.glob("skipped_batch_*.pt"))] == [
+        path.name for path in sorted(two.glob("skipped_batch_*.pt"))
+    ]
+    for name in ("metrics.csv", "steps.csv"):
+        for ours, theirs in zip(rows(one / name), rows(two / name), strict=True):
+            ours, theirs = numbers(ours), numbers(theirs)
+            assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12, nan_ok=True)
+    states = (load_checkpoint(folder / "last.ckpt")["state_dict"] for folder in (one, two))
+    torch.testing.assert_close(*states, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_speed_and_memory_are_those_of_all_processes(folder_of, width):
+    for row in csv_rows(folder_of("atoms", width) / "metrics.csv"):
+        edges, atoms = float(row["edges_per_s"]), float(row["atoms_per_s"])
+        assert edges > atoms > 0
+        assert 0 < float(row["data_wait"]) < 1
+        assert 0.05 < float(row["memory"]) < 10
+
+
+def test_a_full_disk_ends_all_processes_in_one_sentence(make_config, capfd):
+    full = {"callbacks": [{"_target_": "saboteurs.FillDisk", "epoch": 2}]}
+    with pytest.raises(CheckpointError, match="cannot write") as caught:
+        run_training(make_config(trainer=wide(2), extensions=full))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
 def test_the_loss_of_a_process_is_told_and_the_run_goes_on_from_its_checkpoint(
     make_config, folder_of, tmp_path
 ):
@@ -155,6 +206,49 @@ def test_weights_without_a_part_in_the_loss_do_no_harm(make_config, tmp_path):
     assert_alike(one, two)
 
 
+SMALL = {"name": "nequip", "num_layers": 1, "l_max": 1, "num_features": 4, "dtype": "float64"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "compile"),
+    [("reference", False), ("compiled", False), ("cpu", False), ("auto", True)],
+    ids=str,
+)
+def test_compiled_steps_and_every_kernel_train_in_two_processes_as_in_one(
+    make_config, tmp_path, caplog, backend, compile
+):
+    one, two = (
+        run_training(
+            make_config(
+                model={**SMALL, "backend": backend},
+                train={"compile": compile, "optimizer": {"name": "SGD", "lr": 1e-3}},
+                data={"split": {"train": 8, "val": 2}, "batch": {"size": 4}},
+                trainer=wide(width, max_epochs=2),
+                output_dir=str(tmp_path / f"run{width}"),
+            )
+        ).output_dir
+        for width in (1, 2)
+    )
+    assert_alike(one, two)
+    assert "eager mode" not in caplog.text
+
+
+def test_torchrun_starts_the_processes_too(make_config, folder_of, tiny_package, tmp_path):
+    config = make_config(**COMMON, data={"batch": BATCHES["atoms"]}, trainer=wide(2))
+    (tmp_path / "run.yaml").write_text(to_yaml(config))
+    words = ["--standalone", "--nproc-per-node=2", "-m", "nequip.cli.main", "train"]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words, str(tmp_path / "run.yaml")],
+        env={**os.environ, "PYTHONPATH": f"{tiny_package}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Training ended after 3 epochs") == 1
+    assert_alike(folder_of("atoms", 1), Path(config.output_dir))
+
+
 def assert_alike(left: Path, right: Path) -> None:
     """The same rows of numbers, weights and average, up to the rounding of sums in another order."""
     for name in ("metrics.csv", "steps.csv"):
@@ -165,6 +259,12 @@ def assert_alike(left: Path, right: Path) -> None:
             assert numbers(one) == pytest.approx(numbers(other), rel=1e-9, abs=1e-12)
     one, other = (load_checkpoint(folder / "last.ckpt")["state_dict"] for folder in (left, right))
     torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """All columns, those of time and memory included."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def numbers(row: dict[str, str]) -> dict[str, float]:

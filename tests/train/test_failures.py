@@ -38,6 +38,33 @@ def test_a_gradient_of_infinity_never_reaches_the_weights(make_config):
         run_training(config)
 
 
+def test_a_skipped_step_changes_neither_weights_nor_average(make_config, tmp_path):
+    # Of one batch, the whole set, every epoch is skipped; momentum and decay would show.
+    train = {"monitor": "train/loss", "not_finite": "skip", "optimizer": {"name": "AdamW", "lr": 0.1}}
+    data = {"split": {"train": 30, "val": 0}, "batch": {"size": 30}}
+    first, then = (
+        run_training(
+            make_config(
+                model={"fail": "nan"},
+                data=data,
+                train=train,
+                trainer={"max_epochs": epochs},
+                output_dir=str(tmp_path / f"run{epochs}"),
+            )
+        ).output_dir
+        for epochs in (1, 3)
+    )
+    states = (load_checkpoint(folder / "last.ckpt")["state_dict"] for folder in (first, then))
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
+def test_steps_that_are_never_finite_end_the_run_even_so(make_config):
+    train = {"monitor": "train/loss", "not_finite": "skip"}
+    data = {"split": {"train": 30, "val": 0}, "batch": {"size": 30}}
+    with pytest.raises(TrainingError, match="the loss became nan in epoch 11, batch 1 "):
+        run_training(make_config(model={"fail": "nan"}, data=data, train=train, trainer={"max_epochs": 20}))
+
+
 def test_out_of_memory_names_the_batch_and_what_to_lower(make_config):
     with pytest.raises(TrainingError, match=r"epoch 1, batch 1 \(3 structures, \d+ atoms, .*data.batch.size"):
         run_training(make_config(model={"fail": "memory"}))

@@ -22,7 +22,7 @@ from nequip.data.neighbors import TypeMapper, build_graph
 from nequip.errors import ConfigError, DataError
 from nequip.train.loss import Loss
 from nequip.train.metrics import ErrorMetrics
-from nequip.train.prediction import predict
+from nequip.train.prediction import Asked, predict
 from nequip.train.run import run_training
 
 LABELS = ("dipole", "polarizability", "born_charges")
@@ -89,7 +89,7 @@ def test_hessians_and_dipoles_train_together():
     directions = torch.eye(9, dtype=torch.float64)[:2].reshape(2, 3, 3).transpose(0, 1)
     graph = graph._replace(labels=graph.labels._replace(directions=directions))
     potential.predict_born_charges = True
-    found, plain = predict(potential, graph, products=True), potential(graph)
+    found, plain = predict(potential, graph, Asked(products=True)), potential(graph)
     assert found.products is not None
     for label in LABELS:
         assert torch.allclose(getattr(found, label), getattr(plain, label), rtol=0, atol=1e-14)

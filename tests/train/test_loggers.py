@@ -76,6 +76,15 @@ def test_a_resumed_run_goes_on_with_its_wandb_run(make_config):
     assert len({file.name for file in files}) == 1
 
 
+def test_a_resumed_run_goes_on_with_its_tensorboard_steps(make_config):
+    for epochs in (1, 2):
+        trainer = {"max_epochs": epochs, "logging": {"tensorboard": True, "progress": "off"}}
+        folder = run_training(make_config(trainer=trainer, resume="auto")).output_dir
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [scalar.step for scalar in events.Scalars("val/loss")] == [7, 14]
+    assert events.Scalars("atoms_per_s")[-1].value > 0
+
+
 def test_a_row_with_new_columns_keeps_the_old_rows(tmp_path):
     table = CsvTable(tmp_path / "table.csv")
     table.append({"epoch": 1, "loss": 0.1})
@@ -114,10 +123,11 @@ def test_lines_of_a_batch_job_say_what_a_person_wants_to_know(make_config, capfd
     first, second = out.splitlines()
     pattern = (
         r"epoch 1/2  loss [\d.]+  val [\d.]+  E [\d.]+ meV/atom  F [\d.]+ meV/Å  S [\d.]+ meV/Å³  "
-        r"lr 0.01  [\d.e-]+ s/epoch, \d+ s left"
+        r"lr 0.01  [\d.e-]+ s/epoch, \d+ s left  "
+        r"[\d.e+]+ atoms/s, [\d.e+]+ edges/s, data wait \d+%, [\d.]+ GB"
     )
     assert re.fullmatch(pattern, first), first
-    assert second.endswith("0 s left")
+    assert ", 0 s left  " in second
     assert err == ""
 
 

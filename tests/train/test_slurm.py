@@ -103,6 +103,39 @@ def test_a_job_that_is_queued_again_ends_as_one_process_does(make_config, submit
     )
 
 
+def test_a_job_that_nequip_submit_sends_is_warned_and_goes_on_to_the_end(
+    make_config, slurm, tiny_package, tmp_path
+):
+    ask = {"_target_": "saboteurs.AskToRequeue", "step": 10, "rank": 1}
+    config = make_config(extensions={"callbacks": [ask]})
+    tree = config.model_dump(mode="json", exclude={"resume": True, "trainer": WIDTH})
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
+    before = [f"export MASTER_ADDR=127.0.0.1 PYTHONPATH={tiny_package}:$PYTHONPATH"]
+    words = ["submit", str(tmp_path / "run.yaml"), "--nodes", "2", "--time", "10", "--before", *before]
+    done = subprocess.run(
+        [sys.executable, "-m", "nequip.cli.main", *words, "trainer.max_epochs=3"],
+        env=slurm | {"PYTHONPATH": f"{tiny_package}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    folder = Path(config.output_dir)
+    log = Job(done.stdout.split()[1], slurm, folder / "job.log").wait()
+    assert log.count("is queued again") == 1, log
+    assert [row["epoch"] for row in rows(folder / "metrics.csv")] == ["1", "2", "3"], log
+
+
+def test_what_sbatch_refuses_is_told_in_one_sentence(make_config, slurm, tmp_path):
+    (tmp_path / "run.yaml").write_text("data: {file: frames.xyz}\noutput_dir: " + str(tmp_path / "run"))
+    words = ["submit", str(tmp_path / "run.yaml"), "--sbatch", "partition=none"]
+    done = subprocess.run(
+        [sys.executable, "-m", "nequip.cli.main", *words], env=slurm, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("nequip submit: sbatch refuses "), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_scancel_leaves_a_checkpoint_to_go_on_from(make_config, submit):
     config = make_config(trainer={"max_epochs": 100_000})
     job, last = submit(config), Path(config.output_dir) / "last.ckpt"

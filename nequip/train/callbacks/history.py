@@ -56,6 +56,8 @@ class History(pl.Callback):
             "train/loss": train["loss"],
         }
         pl_module.record = record | val | {f"train/{name}": value for name, value in train.items()}
+        if pl_module.finite.choice == "skip":
+            pl_module.record["train/skipped"] = pl_module.finite.skipped
         if trainer.world_size > 1:
             pl_module.record["idle"] = trainer.datamodule.idle_fraction
         if trainer.is_global_zero:

@@ -31,7 +31,8 @@ class ProgressLines(pl.Callback):
         total = trainer.max_epochs or epochs
         left = f"{per_epoch:.3g} s/epoch, {_duration(per_epoch * (total - epochs))} left"
         width = len(str(total))
-        self._write(f"epoch {epochs:>{width}}/{total}  {describe_errors(pl_module.record)}  {left}")
+        told = f"{describe_errors(pl_module.record)}  {left}  {describe_speed(pl_module.record)}"
+        self._write(f"epoch {epochs:>{width}}/{total}  {told}")
 
     def _write(self, line: str) -> None:
         print(line, flush=True)
@@ -96,6 +97,17 @@ def describe_errors(record: dict[str, float]) -> str:
     if "replay/loss" in record:
         parts.append(f"replay {record['replay/loss']:.4g}")
     return "  ".join([*parts, f"lr {record['lr']:.2g}"])
+
+
+def describe_speed(record: dict[str, float]) -> str:
+    """Throughput, what was waited for and the memory of an epoch in a few words."""
+    waits = [("idle", "idle"), ("data_wait", "data wait")]
+    parts = [f"{record['atoms_per_s']:.3g} atoms/s", f"{record['edges_per_s']:.3g} edges/s"]
+    parts += [f"{name} {100 * record[key]:.0f}%" for key, name in waits if key in record]
+    parts.append(f"{record['memory']:.2g} GB")
+    if "gpu_memory" in record:
+        parts.append(f"GPU {record['gpu_memory']:.2g} GB")
+    return ", ".join(parts)
 
 
 def _duration(seconds: float) -> str:
