@@ -117,7 +117,7 @@ def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 
 train, evaluate, data, info = (_entry(name) for name in ("train", "evaluate", "data", "info"))
 convert, compile = _entry("convert"), _entry("compile")
-phonons, vibrations = _entry("phonons"), _entry("vibrations")
+phonons, vibrations, submit = _entry("phonons"), _entry("vibrations"), _entry("submit")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from nequip.data.frame import Frame
 from nequip.data.graph import collate
 from nequip.data.neighbors import Cutoffs, TypeMapper, build_graph
 from nequip.data.sources import LabelMap, open_source
-from nequip.data.sources.store import open_store, write_shard
+from nequip.data.sources.store import open_store, read_shard_meta, write_shard
 from nequip.errors import DataError
 
 LABELS = ("dipole", "polarizability", "born_charges")
@@ -76,7 +76,7 @@ def test_stores_keep_them_and_say_so(tmp_path: Path, suffix: str):
 @pytest.mark.parametrize("suffix", [".h5", ".lmdb"])
 def test_stores_without_them_stay_of_the_first_version(tmp_path: Path, suffix: str):
     write_shard(tmp_path / f"shard{suffix}", [bare()], [])
-    assert open_store(tmp_path / f"shard{suffix}").meta.version == 1
+    assert read_shard_meta(tmp_path / f"shard{suffix}").version == 1
 
 
 def test_frames_without_labels_are_nan_in_a_batch_and_none_where_all_are():

@@ -209,6 +209,7 @@ def test_weights_without_a_part_in_the_loss_do_no_harm(make_config, tmp_path):
 SMALL = {"name": "nequip", "num_layers": 1, "l_max": 1, "num_features": 4, "dtype": "float64"}
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(
     ("backend", "compile"),
     [("reference", False), ("compiled", False), ("cpu", False), ("auto", True)],
