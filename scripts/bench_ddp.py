@@ -3,8 +3,9 @@
     python scripts/bench_ddp.py [--frames 5] [--seconds 60] [--size S] [--output docs/benchmarks/ddp.json]
     python scripts/bench_ddp.py --train aspirin.xyz [--frames 5] [--rounds 3]
 
-The first times steps on clusters of seven molecules of water (as many atoms as aspirin) in float32, one thread
-and one core for each process. The kinds of step take turns, so that whatever else the machine does falls on all:
+The first times steps on clusters of seven molecules of water (as many atoms as aspirin) in float32, one
+thread and one core for each process. The kinds of step take turns, so that whatever else the machine does
+falls on all:
 
 - one: the first process alone, while the other sleeps;
 - apart: both, without a message: what the machine has to give;

@@ -105,7 +105,7 @@ class LocalProcesses:
         return self.what_happened
 
     def _sentence(self, number: int) -> str:
-        """What a process that has ended wrote of a mistake; nothing where it was killed or left a traceback."""
+        """What a process that has ended wrote of a mistake; nothing where it was killed or left a trace."""
         try:
             return os.read(self._told[number - 1], 2**16).decode()
         except BlockingIOError:  # its own workers still hold the other end
