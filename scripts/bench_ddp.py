@@ -1,144 +1,167 @@
 """Training by two processes on two cores against one on one core, with the same number of frames for each.
 
-    python scripts/bench_ddp.py [--frames 5] [--seconds 20] [--output docs/benchmarks/ddp.json]
+    python scripts/bench_ddp.py [--frames 5] [--seconds 60] [--size S] [--output docs/benchmarks/ddp.json]
+    python scripts/bench_ddp.py --train aspirin.xyz [--frames 5] [--rounds 3]
 
-On clusters of seven molecules of water (as many atoms as aspirin), with a small NequIP in float32, one
-thread for each process. Steps per second, from the median of the steps, of:
+The first times steps on clusters of seven molecules of water (as many atoms as aspirin) in float32, one
+thread and one core for each process. The kinds of step take turns, so that whatever else the machine does
+falls on all:
 
-- one: a process alone;
-- apart: two processes that do not know of each other, at the same time: what the machine has to give;
-- ddp: two processes whose gradients are added up in buckets during the backward pass (torch's DDP);
-- flat: two processes that add up all gradients in one message after the backward pass.
+- one: the first process alone, while the other sleeps;
+- apart: both, without a message: what the machine has to give;
+- overlapped: torch's DDP, which adds up gradients in buckets of 1 MiB or what is given, while others are
+  still computed;
+- one bucket: torch's DDP with a single bucket, hence one message after the backward pass;
+- flat: all gradients copied into one message after the backward pass, and back.
 
-Numbers to compare are twice the steps of one: `apart` says how much of 2 this machine can reach.
+`of one` is twice the steps per second over those of one; `CPU ms` is the processor time of a step, which does
+not count the waiting. The second runs whole trainings, `nequip-train`, and compares edges per second.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import csv
 import json
 import multiprocessing
 import os
+import random
 import socket
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
     from nequip.data.graph import AtomicGraph
 
-WARM_UP = 5  # steps
-
-
-class Case(NamedTuple):
-    """How a process takes part."""
-
-    kind: str  # one, apart, ddp, flat
-    frames: int
-    seconds: float
-    port: int
+WARM_UP = 5  # turns
+BUCKETS = {"overlapped": None, "overlapped, 0.1 MiB": 0.1, "one bucket": 1000.0}  # MiB
+KINDS = ("one", "apart", *BUCKETS, "flat")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--frames", type=int, default=5, help="in the batch of each process")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=2, help="measurements of each kind, in turns")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of all turns together")
+    parser.add_argument("--size", choices=["S", "M", "L"], default="S", help="preset of NequIP")
+    parser.add_argument("--train", type=Path, metavar="FILE", help="whole trainings on these frames")
+    parser.add_argument("--rounds", type=int, default=3, help="trainings of each kind, in turns")
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     options = parser.parse_args()
-    found: dict[str, list[dict[str, float]]] = {"one": [], "apart": [], "ddp": [], "flat": []}
-    for _ in range(options.rounds):
-        for kind, results in found.items():
-            results.append(measure(Case(kind, options.frames, options.seconds, free_port())))
-    rows = {kind: max(results, key=lambda row: row["steps_per_s"]) for kind, results in found.items()}
-    print(f"{'':8}{'steps/s':>10}{'of one':>9}{'exchange, ms':>14}{'CPU share':>11}")
-    for kind, row in rows.items():
-        row["of_one"] = (1 if kind == "one" else 2) * row["steps_per_s"] / rows["one"]["steps_per_s"]
-        told = f"{row['steps_per_s']:10.2f}{row['of_one']:9.2f}{row['exchange_ms']:14.2f}{row['cpu']:11.2f}"
-        print(f"{kind:8}{told}")
+    if options.train:
+        result = trainings(options.train.resolve(), options.frames, options.rounds)
+    else:
+        result = steps(options.frames, options.seconds, options.size)
+    for kind, row in result.items():
+        print(f"{kind:22}" + "".join(f"{value:10.2f} {name}" for name, value in row.items()))
     if options.output:
-        told = {"frames": options.frames, "kinds": rows}
-        options.output.write_text(json.dumps(told, indent=2) + "\n")
+        known = json.loads(options.output.read_text()) if options.output.exists() else {}
+        name = "training" if options.train else f"steps, {options.size}"
+        known[name] = {"frames": options.frames, "kinds": result}
+        options.output.write_text(json.dumps(known, indent=2) + "\n")
 
 
-def measure(case: Case) -> dict[str, float]:
-    """Figures of one kind; of two processes the mean."""
-    context = multiprocessing.get_context("spawn")
-    size = 1 if case.kind == "one" else 2
-    with context.Pool(size) as pool:
-        results = pool.starmap(work, [(case, rank) for rank in range(size)], chunksize=1)
-    return {name: statistics.fmean(result[name] for result in results) for name in results[0]}
+def steps(frames: int, seconds: float, size: str) -> dict[str, dict[str, float]]:
+    """Medians over all turns and both processes, by kind."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        ranks = pool.starmap(work, [(rank, port, frames, seconds, size) for rank in range(2)], chunksize=1)
+    rows: dict[str, dict[str, float]] = {}
+    for kind in KINDS:
+        # A turn lasts as long as the slower of the two.
+        walls = map(max, *(rank[kind]["wall"] for rank in ranks))
+        cpus = [time for rank in ranks for time in rank[kind]["cpu"] if kind != "one" or rank is ranks[0]]
+        wall, cpu = statistics.median(walls), statistics.median(cpus)
+        share = 1.0 if kind == "one" else 2 * rows["one"]["ms"] / (1000 * wall)
+        rows[kind] = {"ms": 1000 * wall, "CPU ms": 1000 * cpu, "of one": share}
+    return rows
 
 
-def work(case: Case, rank: int) -> dict[str, float]:
-    """Steps of one process; `cpu` is its share of a core, `exchange_ms` what follows the backward pass."""
+def work(rank: int, port: int, frames: int, seconds: float, size: str) -> dict[str, dict[str, list[float]]]:
+    """Wall and processor times of one process, by kind."""
     import torch
     from torch import distributed
-    from torch.nn.parallel import DistributedDataParallel
 
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[rank % len(cores)]})
-    together, paired = case.kind in ("ddp", "flat"), case.kind != "one"
-    if paired:
-        store = f"tcp://127.0.0.1:{case.port}"
-        distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    model, graph = potential_and_batch(case.frames)
-    stepped: Any = model
-    if case.kind == "ddp":
+    store = f"tcp://127.0.0.1:{port}"
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    model, graph = potential_and_batch(frames, size)
+    runs = {kind: make_step(kind, copy.deepcopy(model), graph) for kind in KINDS}
+    times: dict[str, dict[str, list[float]]] = {kind: {"wall": [], "cpu": []} for kind in KINDS}
+    start, turns, order = time.perf_counter(), 0, random.Random(0)
+    while turns < WARM_UP + 5 or bool(agreed(time.perf_counter() - start < seconds)):
+        for kind in order.sample(KINDS, len(KINDS)):
+            distributed.barrier()
+            wall, cpu = time.perf_counter(), time.process_time()
+            if kind != "one" or rank == 0:
+                runs[kind]()
+            times[kind]["cpu"].append(time.process_time() - cpu)
+            times[kind]["wall"].append(time.perf_counter() - wall)
+        turns += 1
+    distributed.destroy_process_group()
+    return {
+        kind: {name: each[WARM_UP:] for name, each in measured.items()} for kind, measured in times.items()
+    }
+
+
+def agreed(goes_on: bool) -> torch.Tensor:
+    """Whether the first process goes on."""
+    import torch
+    from torch import distributed
+
+    flag = torch.tensor(float(goes_on))
+    distributed.broadcast(flag, 0)
+    return flag
+
+
+def make_step(kind: str, model: Any, graph: AtomicGraph) -> Callable[[], None]:
+    """A training step of a kind."""
+    import torch
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    stepped = model
+    if kind in BUCKETS:
         warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
-        stepped = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        stepped = DistributedDataParallel(
+            model, broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=BUCKETS[kind]
+        )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    times: list[float] = []
-    exchanges: list[float] = []
-    cpu, number, steps = 0.0, 0, int(1e9)
-    while number < steps:
-        start, cpu_start = time.perf_counter(), time.process_time()
+
+    def step() -> None:
         prediction = stepped(graph)
         loss = prediction.forces.square().mean() + prediction.energy.square().mean()
-        if together:
+        if kind not in ("one", "apart"):
             # As in training: the sums of the terms are those of all processes.
             distributed.all_reduce(torch.stack([loss.detach(), loss.detach()]))
         optimizer.zero_grad()
         loss.backward()
-        exchanged = time.perf_counter()
-        if case.kind == "flat":
-            add_up(weights)
-        exchanges.append(time.perf_counter() - exchanged)
+        if kind == "flat":
+            add_up([weight.grad for weight in model.parameters() if weight.grad is not None])
         optimizer.step()
-        times.append(time.perf_counter() - start)
-        cpu += time.process_time() - cpu_start
-        number += 1
-        if number == WARM_UP:
-            # The same number of steps in both, or one would wait for the other forever.
-            agreed = torch.tensor(case.seconds / statistics.median(times))
-            if paired:
-                distributed.broadcast(agreed, 0)
-            steps, cpu = WARM_UP + max(int(agreed), 5), 0.0
-    if paired:
-        distributed.barrier()
-        distributed.destroy_process_group()
-    times = times[WARM_UP:]
-    return {
-        "steps_per_s": 1 / statistics.median(times),
-        "exchange_ms": 1000 * statistics.median(exchanges[WARM_UP:]),
-        "cpu": cpu / sum(times),
-    }
+
+    return step
 
 
-def add_up(weights: Sequence[torch.Tensor]) -> None:
+def add_up(gradients: list[torch.Tensor]) -> None:
     """The mean of the gradients of all processes, in one message."""
     import torch
     from torch import distributed
 
-    gradients = [weight.grad for weight in weights if weight.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()
@@ -147,8 +170,10 @@ def add_up(weights: Sequence[torch.Tensor]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def potential_and_batch(frames: int) -> tuple[Any, AtomicGraph]:
-    """A small NequIP and a batch of `frames` clusters of 21 atoms, as many as aspirin has."""
+def potential_and_batch(frames: int, size: str) -> tuple[Any, AtomicGraph]:
+    """A NequIP and a batch of `frames` clusters of 21 atoms, as many as aspirin has."""
+    from ase.build import molecule
+
     from nequip.data.frame import Frame
     from nequip.data.graph import collate
     from nequip.data.neighbors import TypeMapper, build_graph
@@ -157,9 +182,7 @@ def potential_and_batch(frames: int) -> tuple[Any, AtomicGraph]:
     config = NequIPConfig(
         type_names=("H", "O"),
         r_max=5.0,
-        num_layers=3,
-        l_max=1,
-        num_features=32,
+        size=size,
         avg_num_neighbors=15.0,
         per_type_energy_scales=1.0,
         per_type_energy_shifts=0.0,
@@ -167,25 +190,46 @@ def potential_and_batch(frames: int) -> tuple[Any, AtomicGraph]:
     model = build(config).train()
     graphs = []
     for seed in range(frames):
-        atoms = cluster()
+        atoms = molecule("H2O", cell=[3.1] * 3).repeat(2)[:21]
         atoms.rattle(0.05, seed=seed)
         frame = Frame(atoms.numbers, atoms.positions, atoms.cell.array, (False, False, False))
         graphs.append(build_graph(frame, TypeMapper(model.card.type_names), model.cutoffs))
     return model, collate(graphs)
 
 
-def cluster() -> Any:
-    """Seven molecules of water."""
-    from ase.build import molecule
+def trainings(file: Path, frames: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Edges per second of the best epoch: of one process, of two apart, of two together."""
+    found: dict[str, list[float]] = {"one": [], "apart": [], "together": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(rounds):
+            for kind, rates in found.items():
+                number = 2 if kind == "apart" else 1
+                outputs = [Path(folder) / f"{kind}{turn}{each}" for each in range(number)]
+                runs = [start(file, output, frames, wide=kind == "together") for output in outputs]
+                if any(run.wait() for run in runs):
+                    raise SystemExit(f"training failed: {kind}")
+                rates.append(sum(map(best_rate, outputs)))
+    best = {kind: max(rates) for kind, rates in found.items()}
+    return {kind: {"edges/s": rate, "of one": rate / best["one"]} for kind, rate in best.items()}
 
-    atoms = molecule("H2O", cell=[3.1] * 3).repeat(2)
-    return atoms[:21]
+
+def start(file: Path, output: Path, frames: int, *, wide: bool) -> subprocess.Popen[bytes]:
+    words = [
+        *(f"data.file={file}", f"data.cache_dir={output.parent}/cache", f"output_dir={output}"),
+        *("data.split.train=200", "data.split.val=2", f"data.batch.size={frames * (1 + wide)}"),
+        *("trainer=ddp" if wide else "trainer=cpu", "trainer.accelerator=cpu", "trainer.report=false"),
+        *("trainer.max_epochs=5", "trainer.check_val_every_n_epoch=5", "trainer.logging.progress=off"),
+    ]
+    return subprocess.Popen(
+        [sys.executable, "-m", "nequip.cli.main", "train", "-cn", "start", "model=nequip_s", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def best_rate(output: Path) -> float:
+    with (output / "metrics.csv").open(newline="") as rows:
+        return max(float(row["edges_per_s"]) for row in csv.DictReader(rows))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class Fit:
                 position = (self._trainer.current_epoch, self._trainer.fit_loop.batch_idx)
                 raise out_of_memory(self.module.current_graph, position) from error
             if self._trainer.world_size > 1 and is_loss_of_process(error):
-                raise self._lost(processes.what_happened()) from error
+                raise self._lost(processes.what_happened) from error
             raise
         finally:
             self.datamodule.close()

@@ -32,6 +32,8 @@ _FAREWELL = 60.0  # s, for the others to end when training has ended
 class ProcessLost(TrainingError):
     """Another process of the run has gone, and took the run with it."""
 
+    exit_code = 3  # tells those that followed from the one that began
+
 
 def is_loss_of_process(error: BaseException) -> bool:
     """Whether an exchange between processes failed."""
@@ -51,6 +53,8 @@ class LocalProcesses:
         self._number: int = getattr(strategy, "num_processes", 1) if ours else 1
         self._config = config
         self._children: list[subprocess.Popen[bytes]] = []
+        self._told: list[int] = []  # ends of pipes on which they say what went wrong
+        self.what_happened = "another process of this run is gone"  # half a sentence
         self._left = threading.Event()
         self._before: dict[str, str | None] = {}
 
@@ -75,34 +79,53 @@ class LocalProcesses:
         if not self._children:
             return
         self._left.set()
+        if error is not None and is_loss_of_process(error):
+            self.what_happened = self._cause()  # before those that are left are ended here
         self._end(patience=_FAREWELL if error is None else 0.0)
+        for told in self._told:
+            os.close(told)
         if distributed.is_initialized():
             distributed.destroy_process_group()
         self._set_variables(self._before)
 
-    def what_happened(self) -> str:
+    def _cause(self) -> str:
         """Half a sentence on the process that is gone, as far as this one can know."""
         limit = time.monotonic() + 5.0
-        while self._children and not self._ended() and time.monotonic() < limit:
+        while not self._began() and time.monotonic() < limit:
             time.sleep(0.1)
-        for number, code in self._ended().items():
+        for number, code in self._began().items():
+            sentence = self._sentence(number)
             if code < 0:
                 cause = f"was ended by {signal.Signals(-code).name} (perhaps memory ran out)"
+            elif sentence:
+                cause = f"failed ({sentence.rstrip('.')})"
             else:
                 cause = "ended with an error, told above"
             return f"process {number} of {self._number} {cause}"
-        return "another process of this run is gone"
+        return self.what_happened
+
+    def _sentence(self, number: int) -> str:
+        """What a process that has ended wrote of a mistake; nothing where it was killed or left a trace."""
+        try:
+            return os.read(self._told[number - 1], 2**16).decode()
+        except BlockingIOError:  # its own workers still hold the other end
+            return ""
 
     def _start(self, rank: int, address: Mapping[str, str]) -> subprocess.Popen[bytes]:
         found = os.pathsep.join(path for path in sys.path if path)
         variables = {**os.environ, **address, "LOCAL_RANK": str(rank), "PYTHONPATH": found}
+        told, tells = os.pipe()
         # A session of its own: Ctrl-C is for the first process, which passes it on between two batches.
         child = subprocess.Popen(
-            [sys.executable, "-m", "nequip.train.worker"],
+            [sys.executable, "-m", "nequip.train.worker", str(tells)],
             env=variables,
             stdin=subprocess.PIPE,
+            pass_fds=(tells,),
             start_new_session=True,
         )
+        os.close(tells)
+        os.set_blocking(told, False)
+        self._told.append(told)
         assert child.stdin is not None
         child.stdin.write(to_yaml(self._config).encode())
         child.stdin.close()
@@ -112,15 +135,19 @@ class LocalProcesses:
         codes = {number: child.poll() for number, child in enumerate(self._children, 1)}
         return {number: code for number, code in codes.items() if code}
 
+    def _began(self) -> dict[int, int]:
+        """Those of the ended that did not end because another had."""
+        return {number: code for number, code in self._ended().items() if code != ProcessLost.exit_code}
+
     def _watch(self) -> None:
         while not self._ended():
             if self._left.wait(0.5):
                 return
         if not self._left.wait(_GRACE):
             # The main thread hangs in an exchange that no exception reaches.
-            print(f"{self.what_happened()}, so this run stops; resume=auto goes on with it.", file=sys.stderr)
+            print(f"{self._cause()}, so this run stops; resume=auto goes on with it.", file=sys.stderr)
             self._end(patience=0.0)
-            os._exit(TrainingError.exit_code)
+            os._exit(ProcessLost.exit_code)
 
     def _end(self, patience: float) -> None:
         limit = time.monotonic() + patience

@@ -14,16 +14,15 @@ from nequip.train.run import run_training
 
 
 def main() -> int:
-    """The first process speaks for all: here only what it cannot know is told."""
+    """The first process speaks for all; what it cannot know it is told by the pipe of the one argument."""
     parent = os.getppid()
     try:
         run_training(validate(yaml.safe_load(sys.stdin)))
-    except ProcessLost as error:
+    except NequIPError as error:
         if os.getppid() != parent:
             print(f"process {os.environ['LOCAL_RANK']}: {error}", file=sys.stderr)
-        return error.exit_code
-    except NequIPError as error:
-        print(f"process {os.environ['LOCAL_RANK']}: {error}", file=sys.stderr)
+        elif not isinstance(error, ProcessLost):
+            os.write(int(sys.argv[1]), str(error).encode())
         return error.exit_code
     return 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
+from nequip.errors import DataError
 from nequip.train.callbacks.stop import StopRequested
 
 
@@ -66,6 +67,18 @@ class Kill(pl.Callback):
             (self.folder / f"{os.getpid()}.pid").touch()
             if trainer.global_rank == self.rank:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+class SpoilData(pl.Callback):
+    """Raises in one process what a damaged file of frames does."""
+
+    def __init__(self, step: int, rank: int):
+        self.step = step
+        self.rank = rank
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *arguments: object) -> None:
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            raise DataError("frame 7 of frames.h5 cannot be read.")
 
 
 class FillDisk(pl.Callback):

@@ -188,6 +188,23 @@ def test_the_loss_of_a_process_is_told_and_the_run_goes_on_from_its_checkpoint(
     assert_alike(folder_of("atoms", 1), outcome.output_dir)
 
 
+def test_of_many_processes_the_one_that_began_is_named(make_config, tmp_path):
+    kill = {"_target_": "saboteurs.Kill", "step": 8, "rank": 2, "folder": str(tmp_path)}
+    with pytest.raises(ProcessLost, match="process 2 of 3 was ended by SIGKILL"):
+        run_training(make_config(trainer=wide(3), extensions={"callbacks": [kill]}))
+
+
+def test_what_another_process_finds_wrong_is_told_in_one_sentence(make_config, start_run):
+    spoil = {"_target_": "saboteurs.SpoilData", "step": 8, "rank": 1}
+    process = start_run(make_config(trainer=wide(2), extensions={"callbacks": [spoil]}))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert errors.startswith(
+        "ProcessLost: process 1 of 2 failed (frame 7 of frames.h5 cannot be read), and the"
+    )
+    assert (errors.count("\n"), errors.count("resume=auto")) == (1, 1), errors
+
+
 def test_no_process_outlives_the_first(make_config, start_run, tmp_path):
     kill = {"_target_": "saboteurs.Kill", "step": 9, "rank": 0, "folder": str(tmp_path)}
     process = start_run(make_config(trainer=wide(2), extensions={"callbacks": [kill]}))
