@@ -101,7 +101,10 @@ class CompiledPotential:
                 raise TrainingError(f"it was compiled {MOST_COMPILATIONS} times already")
             self.num_compilations += 1
             if self.num_compilations > 1:
-                logger.warning("the training step is compiled for the %dth time.", self.num_compilations)
+                logger.warning(
+                    "the training step is compiled again (%d of at most %d times).",
+                    *(self.num_compilations, MOST_COMPILATIONS),
+                )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return torch._inductor.compile(module, inputs, options=options)

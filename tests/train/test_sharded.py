@@ -67,15 +67,17 @@ def test_an_epoch_over_shards_goes_on_at_another_width(configure, reference, kin
     assert_alike(run_training(configure(kind, *then, resume="auto")).output_dir, reference)
 
 
-def test_a_shard_that_was_cut_is_told_before_training_begins(configure, files, tmp_path):
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_shard_that_was_cut_is_told_before_training_begins(configure, files, capfd, width):
     shard = files["hdf5"] / "shard-00003.h5"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
     try:
         with pytest.raises(DataError, match=r"shard-00003\.h5 has \d+ bytes, but \d+ were written"):
-            run_training(configure("hdf5", 1, 0))
+            run_training(configure("hdf5", width, 0))
     finally:
         shard.write_bytes(whole)
+    assert capfd.readouterr().err == ""
 
 
 def assert_alike(left: Path, right: Path) -> None:
