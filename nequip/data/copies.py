@@ -10,7 +10,7 @@ from nequip.data.graph import AtomicGraph, Labels
 from nequip.typing import Bool, Float, Int, Tensor
 
 # Labels that each structure has one of; the others belong to atoms.
-_OF_GRAPHS = ("energy", "stress", "weight", "group", "index", "q")
+_OF_GRAPHS = ("energy", "stress", "weight", "group", "index", "q", "dipole", "polarizability")
 
 
 def repeat(graph: AtomicGraph, copies: int) -> AtomicGraph:
@@ -119,4 +119,5 @@ def select(graph: AtomicGraph, keep: Bool[Tensor, " graph"]) -> AtomicGraph:
         batch=(keep.cumsum(0) - 1)[graph.batch[atoms]],
         head=graph.head[keep],
         labels=Labels(**of_labels),
+        field=None if graph.field is None else graph.field[keep],
     )

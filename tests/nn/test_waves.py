@@ -102,12 +102,20 @@ def test_opposite_waves_of_conjugate_patterns_are_conjugate():
     assert torch.allclose(opposite, product(potential, graph, u, q).conj(), rtol=0, atol=1e-12)
 
 
+def in_field(graph: AtomicGraph, number: int) -> AtomicGraph:
+    field = torch.full((1, 3), 0.1 * number)
+    labels = graph.labels._replace(dipole=field + 1, polarizability=torch.eye(3)[None] * number)
+    return graph._replace(field=field, labels=labels)
+
+
 def test_structures_are_taken_out_of_a_batch_as_they_were():
     potential = potential_of("nequip").eval()
-    crystals = [crystal(potential, number) for number in (0, 1, 0)]
+    crystals = [in_field(crystal(potential, number), number) for number in (0, 1, 0)]
     found = select(collate(crystals), torch.tensor([False, True, True]))
     wanted = collate(crystals[1:])
     for name, value in wanted._asdict().items():
         if name != "labels":
             assert torch.equal(getattr(found, name), value), name
+    for name in ("dipole", "polarizability"):
+        assert torch.equal(getattr(found.labels, name), getattr(wanted.labels, name)), name
     assert torch.equal(found.labels.forces.isnan(), wanted.labels.forces.isnan())
