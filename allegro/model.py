@@ -123,7 +123,10 @@ class Allegro(Potential):
             energies, _ = self._local(*inputs.on_edges, inputs.norm, inputs.edges)
         else:
             energies = in_pieces(
-                self._local_energies, inputs.edges, on_edges=inputs.on_edges, on_rows=(inputs.norm,)
+                lambda *part: self._local(*part)[0],
+                inputs.edges,
+                on_edges=inputs.on_edges,
+                on_rows=(inputs.norm,),
             )
         return self._complete(energies, inputs, graph)
 
@@ -174,16 +177,6 @@ class Allegro(Potential):
             **SCALE_SHIFT_AXES,
             **FIELD_AXES,
         }
-
-    def _local_energies(
-        self,
-        unit: Float[Tensor, "edge 3"],
-        x: Float[Tensor, " edge"],
-        pair: Int[Tensor, " edge"],
-        norm: Float[Tensor, " row"],
-        edges: Edges,
-    ) -> Float[Tensor, "row 1"]:
-        return self._local(unit, x, pair, norm, edges)[0]
 
     def _local(
         self,

@@ -208,63 +208,52 @@ def _stress(
 def _hessian(
     prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
 ) -> Residuals:
-    labels = graph.labels
-    if prediction.products is None:
-        return _nothing(prediction)
-    assert labels.products is not None
-    value, present = _difference(prediction.products, labels.products)
-    return Residuals(value, present, labels.weight[graph.batch, None, None], torch.ones_like(value))
+    return _optional(prediction, prediction.products, graph.labels.products, _of_atoms(graph))
 
 
 def _force_constants(
     prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
 ) -> Residuals:
-    labels = graph.labels
-    if prediction.responses is None:
-        return _nothing(prediction)
-    assert labels.responses is not None
-    value, present = _difference(prediction.responses, labels.responses)
-    return Residuals(value, present, labels.weight[graph.batch, None, None, None], torch.ones_like(value))
+    return _optional(prediction, prediction.responses, graph.labels.responses, _of_atoms(graph))
 
 
 def _dipole(
     prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
 ) -> Residuals:
-    return _of_field(prediction, prediction.dipole, graph.labels.dipole, graph.labels.weight)
+    return _optional(prediction, prediction.dipole, graph.labels.dipole, graph.labels.weight)
 
 
 def _polarizability(
     prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
 ) -> Residuals:
-    return _of_field(prediction, prediction.polarizability, graph.labels.polarizability, graph.labels.weight)
+    return _optional(prediction, prediction.polarizability, graph.labels.polarizability, graph.labels.weight)
 
 
 def _born_charges(
     prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
 ) -> Residuals:
-    labels = graph.labels
-    return _of_field(prediction, prediction.born_charges, labels.born_charges, labels.weight[graph.batch])
+    return _optional(prediction, prediction.born_charges, graph.labels.born_charges, _of_atoms(graph))
 
 
-def _of_field(
+def _noise(
+    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
+) -> Residuals:
+    return _optional(prediction, prediction.noise, graph.labels.noise, _of_atoms(graph))
+
+
+def _optional(
     prediction: Prediction, predicted: Tensor | None, label: Tensor | None, weight: Float[Tensor, " row"]
 ) -> Residuals:
-    """Of a label that a whole batch may lack."""
+    """Of what may not be asked for, or have no label in a whole batch."""
     if predicted is None or label is None:
         return _nothing(prediction)
     value, present = _difference(predicted.flatten(1), label.flatten(1))
     return Residuals(value, present, weight[:, None], torch.ones_like(value))
 
 
-def _noise(
-    prediction: Prediction, graph: AtomicGraph, term: LossTerm, type_weights: Float[Tensor, " type"]
-) -> Residuals:
-    labels = graph.labels
-    if prediction.noise is None:
-        return _nothing(prediction)
-    assert labels.noise is not None
-    value, present = _difference(prediction.noise, labels.noise)
-    return Residuals(value, present, labels.weight[graph.batch, None], torch.ones_like(value))
+def _of_atoms(graph: AtomicGraph) -> Float[Tensor, " atom"]:
+    """The weight of the frame that an atom belongs to."""
+    return graph.labels.weight[graph.batch]
 
 
 def _nothing(prediction: Prediction) -> Residuals:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from slopes import assert_gradient_by_weights
 from taught_frames import SHAPES, teacher
 
 from nequip.config.schema import LossConfig
@@ -91,18 +92,7 @@ def test_a_potential_has_no_error_on_constants_of_its_own(name, mode):
 def test_gradients_of_the_loss_are_those_of_finite_differences(name, backend):
     potential = teacher(name, backend=backend).train()
     graph = batch(potential, [labelled("nequip", 9, index) for index in (0, 1)], 1)
-    weights = [weight for weight in potential.parameters() if weight.requires_grad]
-    generator = torch.Generator().manual_seed(0)
-    step = [torch.randn(w.shape, dtype=w.dtype, generator=generator) for w in weights]
-    gradients = torch.autograd.grad(loss_of(graph, potential), weights, materialize_grads=True)
-    slope = sum(float((g * s).sum()) for g, s in zip(gradients, step, strict=True))
-    values = []
-    for size in (1e-5, -2e-5):
-        with torch.no_grad():
-            for weight, direction in zip(weights, step, strict=True):
-                weight.add_(direction, alpha=size)
-        values.append(float(loss_of(graph, potential).detach()))
-    assert slope == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
+    assert_gradient_by_weights(potential, lambda: loss_of(graph, potential))
 
 
 def test_frames_without_constants_add_nothing_and_cost_nothing(monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from slopes import assert_gradient_by_weights
 from taught_frames import SHAPES, crystal, saved, teacher
 
 from nequip.config.schema import LossConfig
@@ -77,18 +78,7 @@ def test_gradients_of_the_loss_are_those_of_finite_differences(name, backend):
     """The third derivative: by positions twice and by weights."""
     other, potential = teacher(name, seed=9), teacher(name, backend=backend).train()
     graph = batch(other, [labelled(other, 0), labelled(other, 1)], Directions("random", 1))
-    weights = [weight for weight in potential.parameters() if weight.requires_grad]
-    generator = torch.Generator().manual_seed(0)
-    step = [torch.randn(w.shape, dtype=w.dtype, generator=generator) for w in weights]
-    gradients = torch.autograd.grad(loss_of(graph, potential), weights, materialize_grads=True)
-    slope = sum(float((g * s).sum()) for g, s in zip(gradients, step, strict=True))
-    values = []
-    for size in (1e-5, -2e-5):
-        with torch.no_grad():
-            for weight, direction in zip(weights, step, strict=True):
-                weight.add_(direction, alpha=size)
-        values.append(float(loss_of(graph, potential).detach()))
-    assert slope == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
+    assert_gradient_by_weights(potential, lambda: loss_of(graph, potential))
 
 
 def test_the_loss_over_all_rows_is_the_mean_square_of_the_elements():

@@ -148,6 +148,7 @@ class ShardSource:
         return np.array(self.summary.isolated, dtype=np.int64)
 
     def elements(self, indices: IntArray) -> set[int]:
+        """Atomic numbers in some of the frames."""
         if len(indices) == len(self):
             return set(self.summary.elements)
         wanted = np.zeros(len(self), dtype=bool)
@@ -176,6 +177,7 @@ class StoreSource(ConcatSource):
     sources: list[ShardSource]
 
     def group_names(self, indices: IntArray) -> set[str]:
+        """Groups of some of the frames."""
         found: set[str] = set()
         for part, local in self.by_part(indices):
             if not found.issuperset(self.sources[part].summary.group_names):
@@ -183,6 +185,7 @@ class StoreSource(ConcatSource):
         return found
 
     def elements(self, indices: IntArray) -> set[int]:
+        """Atomic numbers in some of the frames; rows are read where a shard may have another one."""
         found: set[int] = set()
         for part, local in self.by_part(indices):
             if not found.issuperset(self.sources[part].summary.elements):
