@@ -182,8 +182,8 @@ def test_the_weight_falls_to_zero_at_the_end(epoch, weight):
     assert NoiseWeight(DensConfig(schedule="constant"), 10)(epoch) == 5.0
 
 
-def cosine_after_training(frames: str, name: str, encode_forces: bool, steps: int) -> float:
-    potential = teacher(name, **DEEP, seed=1).train()
+def cosine_after_training(frames: str, encode_forces: bool) -> float:
+    potential = teacher("nequip", **DEEP, seed=1, backend="cpu").train()
     denoising = Denoising(potential, DensConfig(encode_forces=encode_forces))
     graph = noisy_batch(frames, potential, 12)
     mask, noise = displaced(graph), graph.labels.noise
@@ -191,7 +191,7 @@ def cosine_after_training(frames: str, name: str, encode_forces: bool, steps: in
     weights = [*potential.parameters(), *denoising.parameters()]
     optimizer = torch.optim.Adam(weights, lr=0.02)
     potential.predict_derivatives = False
-    for _ in range(steps):
+    for _ in range(150):
         predicted = predict(potential, graph, denoising=denoising).noise
         assert predicted is not None
         loss = (predicted - noise)[mask].norm(dim=1).mean()
@@ -203,8 +203,8 @@ def cosine_after_training(frames: str, name: str, encode_forces: bool, steps: in
 
 
 def test_displacements_are_found_from_forces_and_hardly_without(frames):
-    assert cosine_after_training(frames, "nequip", True, 400) > 0.99
-    assert cosine_after_training(frames, "nequip", False, 400) < 0.95
+    assert cosine_after_training(frames, encode_forces=True) > 0.92
+    assert cosine_after_training(frames, encode_forces=False) < 0.82
 
 
 def test_a_model_of_scalars_is_refused():

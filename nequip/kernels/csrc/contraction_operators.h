@@ -96,7 +96,8 @@ struct Contraction {
   }
 };
 
-Tensor contract(Tensor tensors, Tensor env, Tensor weight, Tensor row_ptr, std::string spec) {
+Tensor contract(Tensor tensors, Tensor env, Tensor weight, Tensor row_ptr, StringHandle handle) {
+  const std::string spec = owned(handle);
   const Contraction call(tensors, row_ptr, spec);
   const auto point = call.point("", tensors, env, weight);
   Tensor out = allocate(tensors, {call.edges, call.kernel.sizes[2]});
@@ -107,7 +108,8 @@ Tensor contract(Tensor tensors, Tensor env, Tensor weight, Tensor row_ptr, std::
 }
 
 std::tuple<Tensor, Tensor, Tensor> contract_backward(Tensor grad, Tensor tensors, Tensor env, Tensor weight,
-                                                     Tensor row_ptr, std::string spec) {
+                                                     Tensor row_ptr, StringHandle handle) {
+  const std::string spec = owned(handle);
   const Contraction call(tensors, row_ptr, spec);
   const auto point = call.point("", tensors, env, weight);
   const Tensor g = call.gradient(grad);
@@ -122,7 +124,8 @@ std::tuple<Tensor, Tensor, Tensor> contract_backward(Tensor grad, Tensor tensors
 std::tuple<Tensor, Tensor, Tensor, Tensor> contract_double_backward(Tensor along_tensors, Tensor along_env,
                                                                     Tensor along_weight, Tensor grad, Tensor tensors,
                                                                     Tensor env, Tensor weight, Tensor row_ptr,
-                                                                    std::string spec) {
+                                                                    StringHandle handle) {
+  const std::string spec = owned(handle);
   const Contraction call(tensors, row_ptr, spec);
   const auto point = call.point("", tensors, env, weight);
   const auto direction = call.point("along_", along_tensors, along_env, along_weight);

@@ -153,7 +153,7 @@ void in_blocks(const Call& call, void* dx, Run run) {
   }
 }
 
-#define EDGES Tensor center, Tensor neighbor, Tensor row_ptr, Tensor transpose, std::string spec
+#define EDGES Tensor center, Tensor neighbor, Tensor row_ptr, Tensor transpose, StringHandle handle
 
 // run(rows) for every block of rows.
 template <class Run>
@@ -163,6 +163,7 @@ void for_blocks(const Call& call, Run run) {
 }
 
 Tensor conv(Tensor x, Tensor sh, Tensor weight, EDGES) {
+  const std::string spec = owned(handle);
   const Call call(x, sh, center, neighbor, row_ptr, spec);
   const Tensor w = call.weights("weight", weight);
   Tensor out = allocate(x, {call.rows.count, call.kernel.sizes[3]});
@@ -173,6 +174,7 @@ Tensor conv(Tensor x, Tensor sh, Tensor weight, EDGES) {
 }
 
 std::tuple<Tensor, Tensor, Tensor> conv_backward(Tensor grad, Tensor x, Tensor sh, Tensor weight, EDGES) {
+  const std::string spec = owned(handle);
   const Call call(x, sh, center, neighbor, row_ptr, spec);
   const Tensor w = call.weights("weight", weight), g = call.gradient(grad);
   Tensor dx = zeros_like(x), dsh = like(sh), dweight = like(weight);
@@ -187,6 +189,7 @@ std::tuple<Tensor, Tensor, Tensor> conv_backward(Tensor grad, Tensor x, Tensor s
 std::tuple<Tensor, Tensor, Tensor, Tensor> conv_double_backward(Tensor along_x, Tensor along_sh, Tensor along_weight,
                                                                 Tensor grad, Tensor x, Tensor sh, Tensor weight,
                                                                 EDGES) {
+  const std::string spec = owned(handle);
   const Call call(x, sh, center, neighbor, row_ptr, spec);
   STD_TORCH_CHECK(call.kernel.double_backward != nullptr, "conv: no second-order kernel was loaded for ", spec);
   check_matrix("conv", "along_x", along_x, x.size(0), x.size(1), call.type);
@@ -224,6 +227,7 @@ struct Table {
 };
 
 Tensor conv_table(Tensor x, Tensor sh, Tensor position, Tensor knots, EDGES) {
+  const std::string spec = owned(handle);
   const Call call(x, sh, center, neighbor, row_ptr, spec);
   const Table table(call, knots, position);
   Tensor out = allocate(x, {call.rows.count, call.kernel.sizes[3]});
@@ -235,6 +239,7 @@ Tensor conv_table(Tensor x, Tensor sh, Tensor position, Tensor knots, EDGES) {
 
 std::tuple<Tensor, Tensor, Tensor> conv_table_backward(Tensor grad, Tensor x, Tensor sh, Tensor position, Tensor knots,
                                                        EDGES) {
+  const std::string spec = owned(handle);
   const Call call(x, sh, center, neighbor, row_ptr, spec);
   const Table table(call, knots, position);
   const Tensor g = call.gradient(grad);

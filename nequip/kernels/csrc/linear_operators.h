@@ -165,7 +165,8 @@ void map_atoms(const LinearLayout& layout, const Tensor& x, const Tensor& weight
   });
 }
 
-Tensor map_irreps(Tensor x, Tensor weight, Tensor types, std::string spec, bool transposed) {
+Tensor map_irreps(Tensor x, Tensor weight, Tensor types, StringHandle handle, bool transposed) {
+  const std::string spec = owned(handle);
   const LinearLayout layout(spec);
   const auto type = x.scalar_type();
   STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "map_irreps: x is neither float32 nor float64");
@@ -236,7 +237,8 @@ void weight_gradient(const LinearLayout& layout, const Tensor& x, const Tensor& 
   });
 }
 
-Tensor map_irreps_weight(Tensor x, Tensor grad, Tensor types, int64_t num_types, std::string spec) {
+Tensor map_irreps_weight(Tensor x, Tensor grad, Tensor types, int64_t num_types, StringHandle handle) {
+  const std::string spec = owned(handle);
   const LinearLayout layout(spec);
   const auto type = x.scalar_type();
   STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "map_irreps: x is neither float32 nor float64");

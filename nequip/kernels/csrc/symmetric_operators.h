@@ -195,7 +195,8 @@ struct SymmetricCall {
   }
 };
 
-Tensor contract_symmetric(Tensor x, Tensor weight, Tensor types, std::string spec) {
+Tensor contract_symmetric(Tensor x, Tensor weight, Tensor types, StringHandle handle) {
+  const std::string spec = owned(handle);
   const SymmetricCall call(x, weight, spec, 0, false);
   const auto sorted = call.sorted(types);
   const auto coefficients = call.coefficients(sorted, nullptr);
@@ -208,7 +209,8 @@ Tensor contract_symmetric(Tensor x, Tensor weight, Tensor types, std::string spe
 }
 
 std::tuple<Tensor, Tensor> contract_symmetric_backward(Tensor grad, Tensor x, Tensor weight, Tensor types,
-                                                       std::string spec, bool with_weight) {
+                                                       StringHandle handle, bool with_weight) {
+  const std::string spec = owned(handle);
   const SymmetricCall call(x, weight, spec, 0, false);
   const Tensor g = call.gradient_of(grad);
   const auto grads = call.pointers(g, nullptr), xs = call.pointers(call.x, nullptr);
@@ -218,8 +220,9 @@ std::tuple<Tensor, Tensor> contract_symmetric_backward(Tensor grad, Tensor x, Te
 // Along as many directions as along_x has; where along_weight has no rows, weights do not change along them.
 std::tuple<Tensor, Tensor, Tensor> contract_symmetric_derivative(Tensor along_grad, Tensor along_x,
                                                                  Tensor along_weight, Tensor grad, Tensor x,
-                                                                 Tensor weight, Tensor types, std::string spec,
+                                                                 Tensor weight, Tensor types, StringHandle handle,
                                                                  bool with_weight) {
+  const std::string spec = owned(handle);
   STD_TORCH_CHECK(along_x.dim() == 3 && along_x.size(0) > 0 && along_weight.dim() == 3,
                   "contract_symmetric: along_x is ", shape(along_x), ", not [directions, rows, columns]");
   const bool moving = along_weight.size(1) > 0;

@@ -17,6 +17,18 @@ using torch::stable::Tensor;
 
 namespace {
 
+// The text of an argument, which is ours to delete. Operators take handles, because torch's own conversion to
+// std::string keeps a copy at every call for ever (torch 2.10 to 2.13, pytorch issue 191340).
+std::string owned(StringHandle handle) {
+  size_t length;
+  const char* text;
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_string_length(handle, &length));
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_string_c_str(handle, &text));
+  const std::string copy(text, length);
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_delete_string(handle));
+  return copy;
+}
+
 std::string shape(const Tensor& t) {
   std::string text = "[";
   for (int64_t i = 0; i < t.dim(); ++i) text += (i ? ", " : "") + std::to_string(t.size(i));
