@@ -115,6 +115,9 @@ def _summary(options: argparse.Namespace, evaluation: Evaluation) -> dict[str, o
             "stress": "eV/Å³",
             "hessian": "eV/Å²",
             "frequencies": "cm⁻¹",
+            "dipole": "e·Å",
+            "polarizability": "e·Å²/V",
+            "born_charges": "e",
         },
         "errors": evaluation.errors,
     }

@@ -15,6 +15,8 @@ from nequip.kernels.backend import Backend
 from nequip.model.card import DtypeName
 from nequip.model.registry import ModelConfig
 
+CACHE_DIR = "~/.cache/e3forge"
+
 
 class Strict(BaseModel):
     """Frozen, and no key beyond those declared."""
@@ -91,7 +93,8 @@ class DataConfig(Strict):
     replay: ReplayConfig | None = None  # older frames beside the new ones; None: none
     batch: BatchConfig = BatchConfig()  # how many frames at a time
     num_workers: int = Field(0, ge=0)  # processes that load batches; 0: none beside the main one
-    cache_dir: str = "~/.cache/e3forge"  # named sets and neighbor lists
+    # named sets and neighbor lists; by default those of a store lie beside its shards
+    cache_dir: str = CACHE_DIR
 
 
 class LossTerm(Strict):

@@ -1,4 +1,4 @@
-"""The table of errors, in meV and Å: for all frames, by type of atom, by group of frames."""
+"""The table of errors, in meV, me and Å: for all frames, by type of atom, by group of frames."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ COLUMNS = {
     "stress": "stress, meV/Å³",
     "hessian": "Hessian, meV/Å²",
     "frequencies": "frequencies, cm⁻¹",
+    "dipole": "dipole, me·Å",
+    "polarizability": "polarizability, me·Å²/V",
+    "born_charges": "Born charges, me",
 }
 AS_THEY_ARE = ("frequencies",)  # not in thousandths
 KINDS = {"mae": "MAE", "rmse": "RMSE"}

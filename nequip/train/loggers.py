@@ -87,6 +87,17 @@ def build_loggers(config: LoggingConfig, output_dir: Path) -> list[Logger]:
     return loggers
 
 
+def forget_later_steps(loggers: Sequence[Logger], step: int) -> None:
+    """Where a run goes on from `step`: TensorBoard drops what an earlier run has written beyond it."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # Not before: TensorBoard is no part of a run that does not ask for it.
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+            started = SessionLog(status=SessionLog.START)
+            logger.experiment.file_writer.add_event(Event(step=step + 1, session_log=started))
+
+
 def close_loggers(loggers: Sequence[Logger]) -> None:
     """End the runs of wandb, so that the next one in this process does not go on with them."""
     for logger in loggers:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from nequip.config.schema import TrainConfig
 from nequip.data.graph import AtomicGraph
-from nequip.errors import CheckpointError, ConfigError
+from nequip.errors import CheckpointError
 from nequip.model.card import ModelCard
 from nequip.model.potential import Potential
 from nequip.nn.derivatives import Prediction
@@ -29,6 +29,7 @@ from nequip.train.loss import Loss, TermSums, share_of, sum_over_processes
 from nequip.train.metrics import ErrorMetrics, Tally
 from nequip.train.optimization import build_optimizer, build_scheduler
 from nequip.train.prediction import Asked, predict
+from nequip.train.suitability import check_suitable
 from nequip.typing import Float, Tensor
 
 
@@ -71,7 +72,7 @@ class PotentialModule(pl.LightningModule):
         noise = None if config.dens is None else NoiseWeight(config.dens, max_epochs)
         self.loss = Loss(config.loss, type_names, noise)
         self.denoising = None if config.dens is None else Denoising(potential, config.dens, seed)
-        _check_field(potential, self.loss, config)
+        check_suitable(potential, self.loss, config)
         potential.predict_derivatives = self.loss.needs_derivatives
         potential.predict_born_charges = "born_charges" in self.loss.terms
         freeze(potential, config.freeze)
@@ -264,18 +265,6 @@ class PotentialModule(pl.LightningModule):
         self.train_tally.load_state_dict(self._resumed["tally"])
         self.finite.skipped = self._resumed.get("skipped", 0)  # older checkpoints have none
         self.trainer.datamodule.start_epoch(*self.position)
-
-
-def _check_field(potential: Potential, loss: Loss, config: TrainConfig) -> None:
-    """Raises ConfigError for training that goes with an electric field only in part."""
-    if potential.field_readout is None and loss.needs_field:
-        raise ConfigError(
-            "train.loss has terms of an electric field, which this model does not know: set "
-            "model.electric_field=true, or train.loss.dipole, polarizability and born_charges to null."
-        )
-    if potential.field_readout is not None and (config.compile or config.dens):
-        key = "train.compile" if config.compile else "train.dens"
-        raise ConfigError(f"{key} is for models without electric_field: leave one of the two out.")
 
 
 def _identity(card: ModelCard) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from nequip.config.schema import DataConfig, LabelKeys, PretrainedModel, ReplayConfig, RunConfig
+from nequip.config.schema import CACHE_DIR, DataConfig, LabelKeys, PretrainedModel, ReplayConfig, RunConfig
 from nequip.data.dataset import FrameRole, GraphDataset
 from nequip.data.neighbors import Cutoffs, IntArray, TypeMapper
 from nequip.data.sources import FrameSource, LabelMap, locate, open_source, separate_isolated_atoms
@@ -94,7 +95,7 @@ def prepare_data(config: RunConfig, start: ModelCard | None = None) -> PreparedD
     mapper = TypeMapper(type_names)
     sets = {
         name: GraphDataset(
-            part.source, part.indices, mapper, cutoffs, groups=groups, cache_dir=cache_dir / "neighbors"
+            part.source, part.indices, mapper, cutoffs, groups=groups, cache_dir=_neighbors_folder(part, data)
         )
         for name, part in parts.items()
     }
@@ -117,6 +118,17 @@ def prepare_data(config: RunConfig, start: ModelCard | None = None) -> PreparedD
     return PreparedData(
         type_names, cutoffs, train, sets["val"], sets["test"], statistics, isolated, named, replay
     )
+
+
+def _neighbors_folder(part: _Part, data: DataConfig) -> Path:
+    """Neighbor lists lie beside the shards of a store, and go where it goes.
+
+    Not where `data.cache_dir` names another place, or nothing can be written beside them.
+    """
+    store = Path(part.source.name)
+    if store.is_dir() and data.cache_dir == CACHE_DIR and os.access(store, os.W_OK):
+        return store / "neighbors"
+    return Path(data.cache_dir).expanduser() / "neighbors"
 
 
 def _scan(dataset: GraphDataset, label: str, num_workers: int) -> Tally:

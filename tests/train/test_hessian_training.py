@@ -151,6 +151,19 @@ def test_frames_without_any_hessian_are_refused(make_config):
         run_training(config)
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"readout_mlp_width": 8, "readout_mlp_nonlinearity": "relu"}, "needs a smooth energy.*'relu': take"),
+        ({"polynomial_cutoff_p": 2}, "polynomial_cutoff_p is 2: take 3 or more"),
+    ],
+)
+def test_an_energy_without_three_derivatives_is_refused(make_config, frames, option, told):
+    config = make_config(model={**MODEL, **option}, data={"file": frames}, train={"loss": {"hessian": {}}})
+    with pytest.raises(ConfigError, match=told):
+        run_training(config)
+
+
 def test_a_model_of_energies_alone_has_no_hessian_to_train(make_config):
     with pytest.raises(ConfigError, match="leaves no forces, stress or Hessian"):
         make_config(model={"energy_only": True}, train={"loss": {"forces": None, "hessian": {}}})

@@ -85,6 +85,20 @@ def test_a_resumed_run_goes_on_with_its_tensorboard_steps(make_config):
     assert events.Scalars("atoms_per_s")[-1].value > 0
 
 
+def test_what_tensorboard_was_told_after_the_checkpoint_of_a_killed_run_is_forgotten(make_config):
+    def run(epochs: int) -> Path:
+        trainer = {"max_epochs": epochs, "logging": {"tensorboard": True, "progress": "off"}}
+        return run_training(make_config(trainer=trainer, resume="auto")).output_dir
+
+    folder = run(1)
+    checkpoint = (folder / "last.ckpt").read_bytes()
+    run(3)
+    (folder / "last.ckpt").write_bytes(checkpoint)
+    run(2)
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [scalar.step for scalar in events.Scalars("val/loss")] == [7, 14]
+
+
 def test_a_row_with_new_columns_keeps_the_old_rows(tmp_path):
     table = CsvTable(tmp_path / "table.csv")
     table.append({"epoch": 1, "loss": 0.1})

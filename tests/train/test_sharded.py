@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 import torch
 from interrupted_runs import press_ctrl_c, rows
 
+from nequip.config.schema import CACHE_DIR
 from nequip.data.convert import convert
+from nequip.data.sources import open_source
 from nequip.errors import DataError
 from nequip.train.callbacks.stop import TrainingInterrupted
 from nequip.train.checkpointing import load_checkpoint
@@ -58,6 +61,23 @@ def reference(configure, finished, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(("kind", "width", "num_workers"), [("hdf5", 2, 1), ("lmdb", 3, 0), ("lmdb", 1, 2)])
 def test_a_store_trains_as_its_text_does(configure, reference, kind, width, num_workers):
     assert_alike(run_training(configure(kind, width, num_workers)).output_dir, reference)
+
+
+def test_neighbor_lists_lie_beside_the_shards_unless_another_place_is_named(make_config, files, tmp_path):
+    store = shutil.copytree(files["hdf5"], tmp_path / "store")
+    data = {"file": str(store), "split": {"val": 2}}
+    named = {"cache_dir": str(tmp_path / "cache")}
+    trainer = {"max_epochs": 1, "logging": {"progress": "off"}}
+    run_training(make_config(data=data | named, trainer=trainer, output_dir=str(tmp_path / "first")))
+    assert not (store / "neighbors").exists()
+    run_training(
+        make_config(
+            data=data | {"cache_dir": CACHE_DIR}, trainer=trainer, output_dir=str(tmp_path / "second")
+        )
+    )
+    written = {path.name for path in (store / "neighbors").iterdir()}
+    assert written == {path.name for path in (tmp_path / "cache/neighbors").iterdir()}
+    assert len(open_source(store)) == len(open_source(files["hdf5"]))
 
 
 @pytest.mark.parametrize(("kind", "first", "then"), [("hdf5", (2, 1), (1, 0)), ("lmdb", (1, 1), (3, 0))])

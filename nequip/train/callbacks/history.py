@@ -8,15 +8,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from nequip.train.loggers import CsvTable
+from nequip.train.loggers import CsvTable, forget_later_steps
 from nequip.train.module import PotentialModule
 
 
 class History(pl.Callback):
     """Completes `module.record` when an epoch ends; the first process writes it to `metrics.csv` and loggers.
 
-    `steps.csv` gets a row every `every_n_steps` steps. A resumed run goes on with the tables where
-    its checkpoint was saved: later rows are dropped.
+    `steps.csv` gets a row every `every_n_steps` steps. A resumed run goes on with the tables, and with
+    TensorBoard's files, where its checkpoint was saved: what came later is dropped.
     """
 
     def __init__(self, folder: Path, every_n_steps: int):
@@ -36,6 +36,7 @@ class History(pl.Callback):
         if trainer.is_global_zero:
             self._epochs.resume("epoch", pl_module.position.epoch)
             self._steps.resume("step", trainer.global_step)
+            forget_later_steps(trainer.loggers, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: PotentialModule, outputs: Any, batch: Any, batch_idx: int
