@@ -44,6 +44,8 @@ class FrameRole:
 
     def apply(self, graph: AtomicGraph) -> AtomicGraph:
         """One structure in this role."""
+        if self == FrameRole():
+            return graph
         labels = graph.labels._replace(weight=graph.labels.weight * self.weight)
         if self.energy_shifts is not None:
             shifts = torch.tensor(self.energy_shifts, dtype=torch.float64)

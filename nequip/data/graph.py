@@ -124,8 +124,9 @@ def collate(graphs: list[AtomicGraph]) -> AtomicGraph:
 
 def _join_labels(labels: list[Labels]) -> Labels:
     joined: dict[str, Any] = {}
+    num_graphs, num_atoms = [len(each.energy) for each in labels], [len(each.forces) for each in labels]
     for name in Labels._fields:
-        rows = [len(each.forces if name == "born_charges" else each.energy) for each in labels]
+        rows = num_atoms if name == "born_charges" else num_graphs
         joined[name] = _join_present([getattr(each, name) for each in labels], rows, torch.nan)
     return Labels(**joined)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from nequip.data.batching import GraphBatchSampler
 from nequip.data.graph import AtomicGraph, collate
+from nequip.data.parcel import Parcel
 
 
 def make_loader(
@@ -45,5 +46,6 @@ def is_blank(graph: AtomicGraph) -> bool:
     return bool((graph.labels.index < 0).all())
 
 
-def _collate(dataset: Dataset[AtomicGraph], graphs: list[AtomicGraph]) -> AtomicGraph:
-    return collate(graphs or [blank(dataset[0])])
+def _collate(dataset: Dataset[AtomicGraph], graphs: list[AtomicGraph]) -> AtomicGraph | Parcel:
+    batch = collate(graphs or [blank(dataset[0])])
+    return batch if get_worker_info() is None else Parcel(batch)

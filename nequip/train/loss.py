@@ -19,7 +19,7 @@ from nequip.data.graph import AtomicGraph
 from nequip.errors import ConfigError, did_you_mean
 from nequip.nn.derivatives import Prediction
 from nequip.train import ranks
-from nequip.typing import Bool, Float, Tensor
+from nequip.typing import Bool, Float, Int, Tensor
 
 # Huber's delta shrinks where the reference force is large, eV/Å (MACE-MP-0, arXiv:2401.00096).
 STRATA = (100.0, 200.0, 300.0)
@@ -100,6 +100,15 @@ class Loss(nn.Module):
             for name, term in self.terms.items()
         }
 
+    def num_labels(self, graph: AtomicGraph) -> Float[Tensor, " term"]:
+        """How many labels each term has in a batch, known before anything is predicted."""
+        labels = [getattr(graph.labels, LABELS.get(name, name)) for name in self.terms]
+        counts = [
+            0 if label is None else _num_labels(~torch.isnan(label), term)
+            for label, term in zip(labels, self.terms.values(), strict=True)
+        ]
+        return torch.tensor(counts, dtype=torch.float64, device=graph.positions.device)
+
     def weights(self, epoch: int) -> dict[str, float]:
         """Weight of each term at `epoch`."""
         weights = {name: term.weight for name, term in self.terms.items()}
@@ -147,16 +156,22 @@ class Loss(nn.Module):
         return torch.stack([weights[name] * term.mean() for name, term in sums.items()]).sum()
 
 
-def sum_over_processes(terms: Mapping[str, TermSums]) -> dict[str, TermSums]:
-    """The terms of a whole batch, of which every process has a part; without gradient."""
-    sums = ranks.summed(torch.stack([torch.stack(tuple(term)) for term in terms.values()]))
-    return {name: TermSums(*row) for name, row in zip(terms, sums, strict=True)}
+def totals(terms: Mapping[str, TermSums]) -> Float[Tensor, "term 2"]:
+    """The terms as one array, to be added to those of other batches or processes."""
+    return torch.stack([torch.stack(tuple(term)) for term in terms.values()])
 
 
-def share_of(part: Mapping[str, TermSums], whole: Mapping[str, TermSums]) -> dict[str, TermSums]:
-    """Terms whose mean over processes, which is how DDP adds gradients, is that of the whole batch."""
+def share_of(part: Mapping[str, TermSums], num_labels: Float[Tensor, " term"]) -> dict[str, TermSums]:
+    """Terms whose mean over processes, which is how DDP adds gradients, is that of the whole batch.
+
+    Args:
+        num_labels: of all processes.
+    """
     size = ranks.world_size()
-    return {name: TermSums(size * term.total, whole[name].num_labels) for name, term in part.items()}
+    return {
+        name: TermSums(size * term.total, count)
+        for (name, term), count in zip(part.items(), num_labels.unbind(), strict=True)
+    }
 
 
 def _sum(residuals: Residuals, term: LossTerm) -> TermSums:
@@ -167,12 +182,15 @@ def _sum(residuals: Residuals, term: LossTerm) -> TermSums:
         loss = value.abs()
     elif term.kind == "norm":
         loss = torch.linalg.vector_norm(value, dim=-1, keepdim=True)
-        num_labels = residuals.present.all(-1).sum().to(value.dtype)
-        return TermSums((residuals.weight * loss).sum(), num_labels)
     else:
         size = value.abs()
         loss = torch.where(size < delta, 0.5 * size.square(), delta * (size - 0.5 * delta))
-    return TermSums((residuals.weight * loss).sum(), residuals.present.sum().to(value.dtype))
+    return TermSums((residuals.weight * loss).sum(), _num_labels(residuals.present, term).to(value.dtype))
+
+
+def _num_labels(present: Bool[Tensor, ...], term: LossTerm) -> Int[Tensor, ""]:
+    """Numbers, or vectors where their norms are what counts."""
+    return (present.all(-1) if term.kind == "norm" else present).sum()
 
 
 def _energy(
@@ -273,6 +291,10 @@ TERMS: dict[str, Callable[[Prediction, AtomicGraph, LossTerm, Tensor], Residuals
     "born_charges": _born_charges,
     "noise": _noise,
 }
+
+
+# Names of labels that are not called as the terms are.
+LABELS = {"hessian": "products", "force_constants": "responses"}
 
 
 def _difference(predicted: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from nequip.train.denoising import Denoising, NoiseWeight, supervised
 from nequip.train.ema import WeightAverage
 from nequip.train.failures import FiniteSteps
 from nequip.train.freezing import freeze
-from nequip.train.loss import Loss, TermSums, share_of, sum_over_processes
+from nequip.train.loss import Loss, TermSums, share_of, totals
 from nequip.train.metrics import ErrorMetrics, Tally
 from nequip.train.optimization import build_optimizer, build_scheduler
 from nequip.train.prediction import Asked, predict
@@ -46,7 +46,11 @@ class StepResult(NamedTuple):
     prediction: Prediction
     graph: AtomicGraph
     terms: dict[str, TermSums]  # of this process
-    whole: dict[str, TermSums]  # of all processes
+    sums: ranks.Sum  # of the terms, over all processes
+
+    def whole(self) -> dict[str, TermSums]:
+        """The terms of all processes."""
+        return {name: TermSums(*row) for name, row in zip(self.terms, self.sums.result(), strict=True)}
 
 
 class PotentialModule(pl.LightningModule):
@@ -147,17 +151,15 @@ class PotentialModule(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def training_step(self, batch: AtomicGraph, batch_idx: int) -> Float[Tensor, ""]:
+        """The loss of this process; sums over all of them travel while it computes."""
+        labelled = batch if self.denoising is None else supervised(batch)
+        num_labels = ranks.Sum(self.loss.num_labels(labelled))
         prediction = self._predict(batch)
-        if self.denoising is not None:
-            batch = supervised(batch)
-        terms = self.loss(prediction, batch)
-        whole = sum_over_processes(terms)
-        value = self.loss.combine(whole, self.current_epoch)
-        position = Position(self.current_epoch, batch_idx)
-        self.finite.check(value, "loss", batch, position, self.trainer.default_root_dir)
+        terms = self.loss(prediction, labelled)
+        sums = ranks.Sum(totals(terms))
         detached = Prediction(*(None if value is None else value.detach() for value in prediction))
-        self._step = StepResult(detached, batch, terms, whole)
-        return self.loss.combine(share_of(terms, whole), self.current_epoch)
+        self._step = StepResult(detached, labelled, terms, sums)
+        return self.loss.combine(share_of(terms, num_labels.result()), self.current_epoch)
 
     def _predict(self, batch: AtomicGraph) -> Prediction:
         asked = self._asked(self.current_epoch)
@@ -173,7 +175,9 @@ class PotentialModule(pl.LightningModule):
         norm = torch.nn.utils.get_total_norm(gradients)
         assert self._step is not None
         position = Position(self.current_epoch, self.trainer.fit_loop.batch_idx)
-        self.finite.check(norm, "gradient", self._step.graph, position, self.trainer.default_root_dir)
+        loss = self.loss.combine(self._step.whole(), self.current_epoch)
+        for value, what in ((loss, "loss"), (norm, "gradient")):
+            self.finite.check(value, what, self._step.graph, position, self.trainer.default_root_dir)
         if self.finite.skips:
             # Every optimizer passes over weights without a gradient: no momentum, no decay.
             optimizer.zero_grad(set_to_none=True)
@@ -185,7 +189,8 @@ class PotentialModule(pl.LightningModule):
         """Everything that a step changes is changed here, before any callback may save it."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         assert self._step is not None
-        prediction, graph, terms, whole = self._step
+        prediction, graph, terms, _ = self._step
+        whole = self._step.whole()
         if not self.finite.skips:
             if self.average is not None:
                 self.average.update(self.potential)

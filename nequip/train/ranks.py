@@ -27,19 +27,37 @@ def world_size() -> int:
     return distributed.get_world_size() if _several() else 1
 
 
+class Sum:
+    """The sum of `values` over all processes, under way; what is computed meanwhile waits for nobody.
+
+    Processes must begin their sums in the same order.
+    """
+
+    def __init__(self, values: Tensor):
+        values = values.detach()
+        self._device = values.device
+        self._work: distributed.Work | None = None
+        self._total = values
+        if _several():
+            self._total = values.to(_device(), copy=True)
+            self._work = distributed.all_reduce(self._total, async_op=True)
+
+    def result(self) -> Tensor:
+        """The sum, without gradient; bit for bit the same in each process."""
+        if self._work is not None:
+            self._work.wait()
+            self._work = None
+        return self._total.to(self._device)
+
+
 def summed(values: Tensor) -> Tensor:
     """The sum of `values` over all processes, without gradient; bit for bit the same in each of them."""
-    values = values.detach()
-    if not _several():
-        return values
-    total = values.to(_device(), copy=True)
-    distributed.all_reduce(total)
-    return total.to(values.device)
+    return Sum(values).result()
 
 
-def any_of(*flags: bool) -> list[bool]:
-    """Of each flag, whether it is up in any process."""
-    return summed(torch.tensor(flags, dtype=torch.float32)).bool().tolist()
+def count_of(*flags: bool) -> Sum:
+    """Of each flag, in how many processes it is up."""
+    return Sum(torch.tensor(flags, dtype=torch.float32))
 
 
 def whole_batch(part: AtomicGraph) -> AtomicGraph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,9 +17,11 @@ from nequip.data.batching import BatchLimits, GraphBatchSampler
 from nequip.data.convert import convert
 from nequip.data.dataset import GraphDataset
 from nequip.data.frame import Frame
+from nequip.data.graph import collate
 from nequip.data.loading import is_blank, make_loader
 from nequip.data.neighbors import Cutoffs, TypeMapper
 from nequip.data.order import WINDOW, shuffled
+from nequip.data.parcel import Parcel
 from nequip.data.sources import MemorySource, open_source
 
 MAPPER = TypeMapper(["H", "O"])
@@ -248,3 +251,18 @@ def test_processes_wait_little_for_each_other():
     for sampler in samplers:
         list(sampler)
     assert samplers[0].idle_fraction == samplers[1].idle_fraction < 0.03
+
+
+def test_a_batch_from_a_worker_comes_in_one_piece_and_whole():
+    graph = collate([DATA[0], DATA[1]])
+    graph = graph._replace(labels=graph.labels._replace(dipole=torch.randn(2, 3, dtype=torch.float64)))
+    opened = pickle.loads(pickle.dumps(Parcel(graph)))
+    assert (
+        len({value.untyped_storage().data_ptr() for value in opened if isinstance(value, torch.Tensor)}) == 1
+    )
+    for one, other in ((opened, graph), (opened.labels, graph.labels)):
+        for name, value in other._asdict().items():
+            if isinstance(value, torch.Tensor):
+                torch.testing.assert_close(getattr(one, name), value, rtol=0, atol=0, equal_nan=True)
+            elif name != "labels":
+                assert getattr(one, name) is None

@@ -174,6 +174,15 @@ def test_a_learning_rate_holds_until_a_stage_brings_another():
     assert [loss.lr(epoch) for epoch in (1, 2, 5, 6, 9)] == [None, 0.1, 0.1, 0.2, 0.2]
 
 
+@pytest.mark.parametrize(("kind", "forces"), [("mse", 11), ("norm", 3)])
+def test_labels_are_counted_before_anything_is_predicted(kind, forces):
+    graph = collate([labelled(1.0, FORCES), labelled(NAN, [[NAN, 1.0, 1.0], [1.0, 1.0, 1.0]], stress=2.0)])
+    terms = {"energy": {}, "forces": {"kind": kind}, "stress": {}, "dipole": {}}
+    loss = Loss(LossConfig.model_validate(terms), ("H", "O"))
+    counted = [float(term.num_labels) for term in loss(zeros(graph), graph).values()]
+    assert loss.num_labels(graph).tolist() == counted == [1, forces, 9, 0]
+
+
 def universal(graph: AtomicGraph) -> float:
     """The loss of MACE-MP-0 (2401.00096) at a prediction of zero, component by component."""
 

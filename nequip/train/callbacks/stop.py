@@ -47,6 +47,9 @@ class StopRequested(Exception):
 class StopBetweenBatches(Checkpoint):
     """Saves `last` and raises StopRequested; after the last batch of an epoch, once the epoch is over.
 
+    Several processes ask each other while a batch is computed, so that none waits for the answer: they stop
+    after the batch that follows a request.
+
     Derived from Checkpoint so that it comes after `Checkpoints` at the end of an epoch.
     """
 
@@ -55,22 +58,28 @@ class StopBetweenBatches(Checkpoint):
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self._interrupted = self._requeue = False
         self._before: dict[signal.Signals, Any] = {}
+        self._asked: ranks.Sum | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: PotentialModule) -> None:
         # Not before: Lightning's own handler exchanges messages between processes from within the signal.
         if self._before:
             signal.signal(signal.SIGTERM, self._on_signal)
 
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: PotentialModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._asked = self._ask() if trainer.world_size > 1 else None
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: PotentialModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        reason = self._reason()
+        reason = self._reason(self._asked or self._ask())
         if reason and not trainer.is_last_batch:
             self._checkpoints.save_last(trainer, pl_module)
             raise StopRequested(reason)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PotentialModule) -> None:
-        reason = self._reason()
+        reason = self._reason(self._ask())
         if reason:
             raise StopRequested(reason)
 
@@ -104,9 +113,11 @@ class StopBetweenBatches(Checkpoint):
     def _on_requeue(self, number: int, frame: FrameType | None) -> None:
         self._requeue = True
 
-    def _reason(self) -> str | None:
-        """The same in all processes, whichever of them was asked to stop."""
+    def _ask(self) -> ranks.Sum:
         late = self._deadline is not None and time.monotonic() >= self._deadline
+        return ranks.count_of(self._interrupted, self._requeue, late)
+
+    def _reason(self, asked: ranks.Sum) -> str | None:
+        """The same in all processes, whichever of them was asked to stop."""
         names = ("interrupt", "requeue", "max_time")
-        flags = ranks.any_of(self._interrupted, self._requeue, late)
-        return next((name for name, flag in zip(names, flags, strict=True) if flag), None)
+        return next((name for name, count in zip(names, asked.result(), strict=True) if count), None)
