@@ -32,7 +32,7 @@ plugin: .venv/installed
 	$(BIN)/cmake --build build/lammps_plugin --parallel 2
 
 test: .venv/installed lint docs
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -102,12 +102,13 @@ class Loss(nn.Module):
 
     def num_labels(self, graph: AtomicGraph) -> Float[Tensor, " term"]:
         """How many labels each term has in a batch, known before anything is predicted."""
+        none = torch.zeros((), dtype=torch.int64, device=graph.positions.device)
         labels = [getattr(graph.labels, LABELS.get(name, name)) for name in self.terms]
         counts = [
-            0 if label is None else _num_labels(~torch.isnan(label), term)
+            none if label is None else _num_labels(~torch.isnan(label), term)
             for label, term in zip(labels, self.terms.values(), strict=True)
         ]
-        return torch.tensor(counts, dtype=torch.float64, device=graph.positions.device)
+        return torch.stack(counts).to(torch.float64)
 
     def weights(self, epoch: int) -> dict[str, float]:
         """Weight of each term at `epoch`."""
