@@ -36,7 +36,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -197,9 +197,16 @@ def potential_and_batch(frames: int, size: str) -> tuple[Any, AtomicGraph]:
     return model, collate(graphs)
 
 
+class Rate(NamedTuple):
+    """What an epoch of training came to."""
+
+    edges: float  # per second
+    waiting: float  # share of the time, for data
+
+
 def trainings(file: Path, frames: int, rounds: int) -> dict[str, dict[str, float]]:
     """Edges per second of the best epoch: of one process, of two apart, of two together."""
-    found: dict[str, list[float]] = {"one": [], "apart": [], "together": []}
+    found: dict[str, list[Rate]] = {"one": [], "apart": [], "together": []}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds):
             for kind, rates in found.items():
@@ -208,17 +215,25 @@ def trainings(file: Path, frames: int, rounds: int) -> dict[str, dict[str, float
                 runs = [start(file, output, frames, wide=kind == "together") for output in outputs]
                 if any(run.wait() for run in runs):
                     raise SystemExit(f"training failed: {kind}")
-                rates.append(sum(map(best_rate, outputs)))
+                each = [best_rate(output) for output in outputs]
+                rates.append(Rate(sum(rate.edges for rate in each), max(rate.waiting for rate in each)))
     best = {kind: max(rates) for kind, rates in found.items()}
-    return {kind: {"edges/s": rate, "of one": rate / best["one"]} for kind, rate in best.items()}
+    return {
+        kind: {
+            "edges/s": rate.edges,
+            "of one": rate.edges / best["one"].edges,
+            "% waiting for data": 100 * rate.waiting,
+        }
+        for kind, rate in best.items()
+    }
 
 
 def start(file: Path, output: Path, frames: int, *, wide: bool) -> subprocess.Popen[bytes]:
     words = [
         *(f"data.file={file}", f"data.cache_dir={output.parent}/cache", f"output_dir={output}"),
-        *("data.split.train=200", "data.split.val=2", f"data.batch.size={frames * (1 + wide)}"),
+        *("data.split.train=900", "data.split.val=2", f"data.batch.size={frames * (1 + wide)}"),
         *("trainer=ddp" if wide else "trainer=cpu", "trainer.accelerator=cpu", "trainer.report=false"),
-        *("trainer.max_epochs=5", "trainer.check_val_every_n_epoch=5", "trainer.logging.progress=off"),
+        *("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=3", "trainer.logging.progress=off"),
     ]
     return subprocess.Popen(
         [sys.executable, "-m", "nequip.cli.main", "train", "-cn", "start", "model=nequip_s", *words],
@@ -227,9 +242,9 @@ def start(file: Path, output: Path, frames: int, *, wide: bool) -> subprocess.Po
     )
 
 
-def best_rate(output: Path) -> float:
+def best_rate(output: Path) -> Rate:
     with (output / "metrics.csv").open(newline="") as rows:
-        return max(float(row["edges_per_s"]) for row in csv.DictReader(rows))
+        return max(Rate(float(row["edges_per_s"]), float(row["data_wait"])) for row in csv.DictReader(rows))
 
 
 if __name__ == "__main__":
