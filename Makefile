@@ -32,7 +32,7 @@ plugin: .venv/installed
 	$(BIN)/cmake --build build/lammps_plugin --parallel 2
 
 test: .venv/installed lint docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -33,25 +33,16 @@ def artefacts() -> Callable[..., SmallArtefact]:
     return make_artefact
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for its groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Divide files among workers of pytest-xdist, and leave out what Triton cannot run here.
+    """Leave out what Triton cannot run here.
 
     A process has to choose the interpreter before it imports triton: without a GPU, tests marked
     "compiled_by_triton" start a process of their own for those marked "interpreted".
     """
     interpreter, gpu = os.environ.get("TRITON_INTERPRET") == "1", cuda_is_available()
     absent = {"compiled_by_triton": interpreter, "interpreted": not (interpreter or gpu), "gpu": not gpu}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
     names = [name for name, is_absent in absent.items() if is_absent]
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in names)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-
-
-def _group(item: pytest.Item) -> str:
-    """Tests that a single worker runs: those of a file, and those that share what is compiled for them."""
-    shares = {"artefacts", "plugin"} & set(getattr(item, "fixturenames", ()))
-    return "compiled" if shares else str(item.path)

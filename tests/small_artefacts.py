@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+from one_at_a_time import one_at_a_time
+
 from nequip.export.card import Target
 from nequip.export.export import ExportSettings, export
 from nequip.model.card import DtypeName
@@ -81,9 +83,9 @@ def make_artefact(
     folder = _folder()
     path = folder / f"{architecture}_{dtype}_{target}.nequip.pt2"
     potential = small_potential(architecture, dtype).eval().requires_grad_(False)
-    if not path.exists():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about itself
+    with one_at_a_time(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about itself
+        if not path.exists():
             export(potential, path, ExportSettings(target, radial_table=0))
     return SmallArtefact(path, potential)
 

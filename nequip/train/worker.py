@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import yaml
 
@@ -19,12 +20,20 @@ def main() -> int:
     try:
         run_training(validate(yaml.safe_load(sys.stdin)))
     except NequIPError as error:
-        if os.getppid() != parent:
+        if _is_gone(parent, patience=3.0 if isinstance(error, ProcessLost) else 0.0):
             print(f"process {os.environ['LOCAL_RANK']}: {error}", file=sys.stderr)
         elif not isinstance(error, ProcessLost):
             os.write(int(sys.argv[1]), str(error).encode())
         return error.exit_code
     return 0
+
+
+def _is_gone(parent: int, patience: float) -> bool:
+    """Whether the first process has ended. Its connections close a little before."""
+    limit = time.monotonic() + patience
+    while os.getppid() == parent and time.monotonic() < limit:
+        time.sleep(0.05)
+    return os.getppid() != parent
 
 
 if __name__ == "__main__":

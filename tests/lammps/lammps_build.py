@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from one_at_a_time import one_at_a_time
+
 SOURCES = Path(__file__).parents[2] / "lammps_plugin"
 
 
@@ -21,8 +23,9 @@ def build_plugin(*options: str) -> Path:
     cmake = shutil.which("cmake", path=str(Path(sys.executable).parent)) or shutil.which("cmake")
     assert cmake is not None, "there is no cmake: pip install cmake"
     python = f"-DPython3_EXECUTABLE={sys.executable}"
-    _run(cmake, "-S", str(SOURCES), "-B", str(folder), python, *options)
-    _run(cmake, "--build", str(folder), "--parallel", "2")
+    with one_at_a_time(folder):
+        _run(cmake, "-S", str(SOURCES), "-B", str(folder), python, *options)
+        _run(cmake, "--build", str(folder), "--parallel", "2")
     return folder / "nequipplugin.so"
 
 
