@@ -228,6 +228,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({first // 2}, {first // 2}))
 convert(path, out, shard_size=8, kind={kind!r})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1  # not that of a crash
     assert "DataError" in done.stderr
     assert "cannot be written" in done.stderr
     assert not list((tmp_path / "out").glob("shard-*[5b]"))

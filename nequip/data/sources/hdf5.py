@@ -28,11 +28,16 @@ _META = "e3forge"
 
 def write(path: Path, columns: Columns, meta: str) -> None:
     """Write a shard, down to the disk."""
-    with h5py.File(path, "w") as file:
+    # In memory first: HDF5 that finds the disk full crashes when the process ends.
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
         file.attrs[_META] = meta
         for name, column in columns.items():
             file.create_dataset(name, data=column)
-    with path.open("rb") as written:
+        file.flush()
+        image = file.id.get_file_image()
+    with path.open("wb") as written:
+        written.write(image)
+        written.flush()
         os.fsync(written.fileno())
 
 
