@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nequip.config import CACHE_DIR
+
 if TYPE_CHECKING:
     from nequip.data.sources import FrameSource, LabelMap
 
@@ -13,7 +15,6 @@ LABELS = (
     *("energy", "forces", "stress", "virial", "hessian"),
     *("dipole", "polarizability", "born_charges", "weight", "group"),
 )
-CACHE = "~/.cache/e3forge"
 
 
 def add_label_options(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
     labels.add_argument(
         "--opposite-stress", action="store_true", help="the file's stress is negative under tension"
     )
-    parser.add_argument("--cache-dir", default=CACHE, metavar="DIR", help=f"of named sets ({CACHE})")
+    parser.add_argument("--cache-dir", default=CACHE_DIR, metavar="DIR", help=f"of named sets ({CACHE_DIR})")
 
 
 def label_map(options: argparse.Namespace) -> LabelMap:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nequip.cli.frames import CACHE
+from nequip.config import CACHE_DIR
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -21,7 +21,7 @@ def add_structure_options(parser: argparse.ArgumentParser, name: str, summary: s
     )
     parser.add_argument("structure", metavar=name, help=f"{summary}: a file, or set:NAME")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="frame of the file (0)")
-    parser.add_argument("--cache-dir", default=CACHE, metavar="DIR", help=f"of named sets ({CACHE})")
+    parser.add_argument("--cache-dir", default=CACHE_DIR, metavar="DIR", help=f"of named sets ({CACHE_DIR})")
 
 
 def add_rest_options(parser: argparse.ArgumentParser) -> None:

@@ -11,11 +11,10 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
+from nequip.config import CACHE_DIR
 from nequip.kernels.backend import Backend
 from nequip.model.card import DtypeName
 from nequip.model.registry import ModelConfig
-
-CACHE_DIR = "~/.cache/e3forge"
 
 
 class Strict(BaseModel):

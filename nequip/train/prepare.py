@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from nequip.config.schema import CACHE_DIR, DataConfig, LabelKeys, PretrainedModel, ReplayConfig, RunConfig
+from nequip.config import CACHE_DIR
+from nequip.config.schema import DataConfig, LabelKeys, PretrainedModel, ReplayConfig, RunConfig
 from nequip.data.dataset import FrameRole, GraphDataset
 from nequip.data.neighbors import Cutoffs, IntArray, TypeMapper
 from nequip.data.sources import FrameSource, LabelMap, locate, open_source, separate_isolated_atoms

@@ -11,7 +11,7 @@ import pytest
 import torch
 from interrupted_runs import press_ctrl_c, rows
 
-from nequip.config.schema import CACHE_DIR
+from nequip.config import CACHE_DIR
 from nequip.data.convert import convert
 from nequip.data.sources import open_source
 from nequip.errors import DataError
@@ -70,11 +70,8 @@ def test_neighbor_lists_lie_beside_the_shards_unless_another_place_is_named(make
     trainer = {"max_epochs": 1, "logging": {"progress": "off"}}
     run_training(make_config(data=data | named, trainer=trainer, output_dir=str(tmp_path / "first")))
     assert not (store / "neighbors").exists()
-    run_training(
-        make_config(
-            data=data | {"cache_dir": CACHE_DIR}, trainer=trainer, output_dir=str(tmp_path / "second")
-        )
-    )
+    data["cache_dir"] = CACHE_DIR
+    run_training(make_config(data=data, trainer=trainer, output_dir=str(tmp_path / "second")))
     written = {path.name for path in (store / "neighbors").iterdir()}
     assert written == {path.name for path in (tmp_path / "cache/neighbors").iterdir()}
     assert len(open_source(store)) == len(open_source(files["hdf5"]))
